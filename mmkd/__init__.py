@@ -1,0 +1,55 @@
+"""mmkd: knowledge distillation on MMEngine."""
+
+import torch
+from mmengine.utils import digit_version
+
+from mmkd.version import __version__
+
+# What both mmdet 3.3.0 and mmpretrain 1.2.0 accept.
+MMCV_MINIMUM, MMCV_MAXIMUM = '2.0.0', '2.2.0'
+# What mmcv compiles against: from 2.14 on, torch's headers want C++20.
+TORCH_MINIMUM, TORCH_MAXIMUM = '2.4', '2.14'
+
+
+def _within(version: str, minimum: str, maximum: str) -> bool:
+    return digit_version(minimum) <= digit_version(version) < digit_version(maximum)
+
+
+def _check_mmcv() -> None:
+    """Check that mmcv fits and has its compiled ops, which pip may leave out without a word.
+
+    Raises:
+        ImportError: If mmcv is missing, of another version, or without ops for this torch.
+    """
+    found = 'none'
+    try:
+        import mmcv
+
+        found = mmcv.__version__
+        if not _within(found, MMCV_MINIMUM, MMCV_MAXIMUM):
+            raise ImportError('another version is needed', name='mmcv')
+        import mmcv._ext  # noqa: F401
+    except ImportError as error:
+        if (error.name or '').split('.')[0] != 'mmcv':
+            raise
+        torch_first = (
+            ''
+            if _within(torch.__version__, TORCH_MINIMUM, TORCH_MAXIMUM)
+            else f'`pip install "torch>={TORCH_MINIMUM},<{TORCH_MAXIMUM}" torchvision` (mmcv does '
+            f'not compile against torch {torch.__version__}), '
+        )
+        raise ImportError(
+            f'mmkd needs mmcv>={MMCV_MINIMUM},<{MMCV_MAXIMUM} with ops compiled for the installed '
+            f'torch; found mmcv: {found} ({error}). Run {torch_first}'
+            '`pip uninstall -y mmcv mmcv-lite`, `pip install "setuptools<80" wheel ninja psutil` '
+            'and `pip install --no-build-isolation --no-cache-dir mmcv==2.1.0`'
+        ) from error
+
+
+_check_mmcv()
+
+# Registers the scope `mmkd` with MMEngine and keeps the loading of checkpoints safe.
+from mmkd import registry  # noqa: E402, F401
+from mmkd.engine import checkpoint  # noqa: E402, F401
+
+__all__ = ['__version__']

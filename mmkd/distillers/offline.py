@@ -1,0 +1,220 @@
+"""A frozen teacher, or several, teach one student."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmkd.registry import MODELS
+from mmkd.taps import Taps
+
+from .base import BaseDistiller
+from .teacher import Teacher
+from .terms import Term, build_terms, paths_of, read, shapes
+
+#: Name of a single, unnamed teacher.
+_ONLY = ''
+
+
+def only_features(paths: list[str]) -> bool:
+    """Whether all taps lie before the head."""
+    return all(path.startswith(('backbone', 'neck')) for path in paths)
+
+
+def run_features(model: nn.Module, paths: list[str], inputs: Tensor) -> Any:
+    """Run backbone and neck as far as ``paths`` need; the features, for heads to go on from."""
+    if all(path.startswith('backbone') for path in paths):
+        return model.backbone(inputs)
+    return model.extract_feat(inputs)
+
+
+@MODELS.register_module()
+class OfflineDistiller(BaseDistiller):
+    r"""Train a student with terms against frozen teachers.
+
+    .. math:: L = w L_\text{student} + \sum_i L_i(\text{student taps}_i, \text{teacher taps}_i)
+
+    The teachers are not in the module tree: they are in no state dict and no optimizer, and stay in
+    ``eval()``. They run under ``no_grad``, and only as far as the taps need.
+
+    Args:
+        student (dict): Model config of the student.
+        losses (dict[str, dict]): The terms. Each is the config of a
+            :class:`~mmkd.losses.DistillLoss` plus ``student`` and ``teacher``, a tap or a list of
+            taps (:class:`~mmkd.taps.Tap`), and optionally ``warmup`` and ``by_epoch``
+            (:class:`~mmkd.distillers.terms.Term`). Logged as ``loss_<name>``.
+        teacher (dict, optional): ``config`` and ``checkpoint`` (:class:`Teacher`).
+        teachers (dict[str, dict], optional): Several, by name; their taps are written
+            ``'name:backbone.layer2'``. Give ``teacher`` or ``teachers``.
+        student_loss_weight (float): The factor w of the student's own losses. Defaults to 1.0.
+        input_shape (tuple[int]): Shape (C, H, W) of the dummy image of the dry forward that checks
+            taps and shapes at construction. Defaults to (3, 64, 64).
+        data_preprocessor (dict, optional): See :class:`BaseDistiller`.
+
+    Raises:
+        ValueError: If a tap names no module or is not reached, or two sides cannot be compared.
+
+    Example:
+        >>> model = dict(
+        ...     type='mmkd.OfflineDistiller',
+        ...     student=dict(type='ImageClassifier', ...),
+        ...     teacher=dict(config='mmpretrain::resnet/resnet34_8xb32_in1k.py', checkpoint=...),
+        ...     losses=dict(kd=dict(type='KLDivergenceLoss', student='head.fc', teacher='head.fc')))
+    """
+
+    def __init__(
+        self,
+        student: dict,
+        losses: dict[str, dict],
+        teacher: dict | None = None,
+        teachers: dict[str, dict] | None = None,
+        student_loss_weight: float = 1.0,
+        input_shape: tuple[int, int, int] = (3, 64, 64),
+        data_preprocessor: dict | None = None,
+    ) -> None:
+        super().__init__(student, data_preprocessor)
+        if (teacher is None) == (teachers is None):
+            raise ValueError('give either model.teacher or model.teachers (a dict of them by name)')
+        self.student_loss_weight = student_loss_weight
+        self.terms, self.losses = build_terms(losses)
+        # Set past nn.Module, which would take the teachers into the module tree.
+        self.__dict__['teachers'] = {
+            name: Teacher(self.data_preprocessor, **cfg, key=f'model.teachers.{name}')
+            for name, cfg in (teachers or {}).items()
+        } or {_ONLY: Teacher(self.data_preprocessor, **teacher)}
+        self._build_losses(input_shape)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> OfflineDistiller:
+        super()._apply(fn, recurse)
+        for teacher in self.teachers.values():
+            teacher.apply_(fn, recurse)
+        return self
+
+    def _locate(self, path: str) -> tuple[str, str]:
+        """Split a teacher tap into the teacher's name and the path in it."""
+        if _ONLY in self.teachers:
+            return _ONLY, path
+        name, colon, rest = path.partition(':')
+        if not colon or name not in self.teachers:
+            raise ValueError(
+                f'teacher tap {path!r} names no teacher; with model.teachers write '
+                f"'name:path' with a name of {sorted(self.teachers)}"
+            )
+        return name, rest
+
+    def _student_paths(self, terms: list[Term]) -> list[str]:
+        """What to tap in the student: the terms' taps."""
+        return [path for term in terms for path in paths_of(term.student)]
+
+    def _teacher_paths(self, terms: list[Term]) -> dict[str, list[str]]:
+        """What to tap in each teacher: the terms' taps."""
+        located = [self._locate(path) for term in terms for path in paths_of(term.teacher)]
+        return {name: [p for n, p in located if n == name] for name in self.teachers}
+
+    def _run_teacher(
+        self, teacher: Teacher, paths: list[str], inputs: Tensor, student: Taps
+    ) -> None:
+        """Run a teacher as far as ``paths`` need."""
+        if only_features(paths):
+            run_features(teacher.model, paths, inputs)
+        else:
+            teacher.model(inputs, mode='tensor')
+
+    def _teacher_records(
+        self, terms: list[Term], inputs: Tensor, data_samples: list | None, student: Taps
+    ) -> dict[str, Taps]:
+        records = {}
+        for name, paths in self._teacher_paths(terms).items():
+            if not paths:
+                continue
+            teacher = self.teachers[name]
+            with torch.no_grad(), Taps(teacher.model, paths) as records[name]:
+                batch = teacher.renormalize(inputs, data_samples)
+                self._run_teacher(teacher, paths, batch, student)
+        return records
+
+    def _sides(self, term: Term, student: Taps, teachers: dict[str, Taps]) -> tuple[Any, Any]:
+        """The tensors that a term compares."""
+
+        def from_teacher(path: str) -> Any:
+            name, rest = self._locate(path)
+            return teachers[name][rest]
+
+        return read(student, term.student), read(from_teacher, term.teacher)
+
+    def _dry_samples(self, input_shape: tuple[int, int, int]) -> list | None:
+        """Data samples of the dry forward's two images, if the models need any."""
+        return None
+
+    @torch.no_grad()
+    def _build_losses(self, input_shape: tuple[int, int, int]) -> None:
+        """Let every loss see the shapes it will get, in a forward of a dummy batch."""
+        inputs = torch.linspace(-1, 1, 2 * torch.Size(input_shape).numel())
+        inputs = inputs.view(2, *input_shape)
+        samples = self._dry_samples(input_shape)
+        student = self._dry_student(inputs, samples)
+        teachers = self._teacher_records(self.terms, inputs, samples, student)
+        for term in self.terms:
+            try:
+                sides = self._sides(term, student, teachers)
+            except RuntimeError as error:
+                raise ValueError(f'losses.{term.name}: {error}') from error
+            try:
+                self.losses[term.name].build(*sides)
+            except ValueError as error:
+                raise ValueError(
+                    f'losses.{term.name} (student={term.student!r} of {shapes(sides[0])}, '
+                    f'teacher={term.teacher!r} of {shapes(sides[1])}): {error}'
+                ) from error
+
+    def _dry_student(self, inputs: Tensor, samples: list | None) -> Taps:
+        paths = self._student_paths(self.terms)
+        training = {module: module.training for module in self.student.modules()}
+        self.student.eval()
+        try:
+            with Taps(self.student, paths) as record:
+                if only_features(paths):
+                    run_features(self.student, paths, inputs)
+                else:
+                    self.student(inputs, samples, mode='tensor')
+        except RuntimeError as error:
+            raise ValueError(
+                f'the dry forward of the student with images of {tuple(inputs.shape[1:])} failed: '
+                f'{error}; set model.input_shape to a size it takes'
+            ) from error
+        finally:
+            for module, was_training in training.items():
+                module.training = was_training
+        return record
+
+    def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
+        """Return the student's own losses and one entry ``loss_<name>`` a term.
+
+        Raises:
+            ValueError: If a term's name collides with one of the student's losses.
+            RuntimeError: If a tap was not reached or overwritten in place.
+        """
+        with Taps(self.student, self._student_paths(self.terms)) as student:
+            losses = self.student(inputs, data_samples, mode='loss')
+        losses = {
+            key: self._weighted(value) if 'loss' in key else value for key, value in losses.items()
+        }
+        teachers = self._teacher_records(self.terms, inputs, data_samples, student)
+        for term in self.terms:
+            if term.key in losses:
+                raise ValueError(
+                    f"losses.{term.name} is logged as {term.key!r}, which is one of the student's "
+                    f'own losses {sorted(losses)}; rename the term'
+                )
+            sides = self._sides(term, student, teachers)
+            losses[term.key] = term.factor() * self.losses[term.name](*sides, data_samples)
+        return losses
+
+    def _weighted(self, value: Any) -> Any:
+        if self.student_loss_weight == 1.0:
+            return value
+        if isinstance(value, (list, tuple)):
+            return [self._weighted(item) for item in value]
+        return value * self.student_loss_weight

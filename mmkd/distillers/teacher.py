@@ -1,0 +1,159 @@
+"""A frozen teacher: built from a config, loaded strictly, seen by nothing but the distiller."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.hub import get_config
+from torch import Tensor, nn
+
+from mmkd.publish import load_plain, plain_model
+from mmkd.registry import MODELS
+
+
+class Teacher:
+    """A frozen model that is not an ``nn.Module`` child of anything.
+
+    It is therefore in no state dict and no optimizer, is not initialised, broadcast, sharded or
+    averaged, and stays in ``eval()`` whatever ``train()`` is called on. The distiller moves it
+    along. Copies of a distiller share it.
+
+    Args:
+        student_preprocessor (nn.Module): Data preprocessor of the student: what batches are
+            normalised and padded with.
+        config (str | dict): A config file, a name such as
+            ``'mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py'``, or a model config. The config
+            of a distiller stands for its student.
+        checkpoint (str, optional): Weights of the whole model; a distiller's checkpoint gives its
+            student's. May be left out if the model's own ``init_cfg`` is of type ``Pretrained``.
+        key (str): The config key, for messages, such as ``'model.teacher'``.
+
+    Raises:
+        ValueError: If there are no weights, or they do not fit the model key by key, or the
+            student's padding does not suit the teacher.
+        FileNotFoundError: If a file does not exist.
+    """
+
+    def __init__(
+        self,
+        student_preprocessor: nn.Module,
+        config: str | dict,
+        checkpoint: str | None = None,
+        key: str = 'model.teacher',
+    ) -> None:
+        self.key = key
+        cfg = _read_config(config, key)
+        model_cfg = plain_model(cfg)
+        checkpoint = checkpoint or _pretrained(model_cfg)
+        if checkpoint is None:
+            raise ValueError(
+                f'{key}.checkpoint is missing: a teacher without weights teaches noise. Set it to '
+                f'a checkpoint of the whole model, for instance on the command line: '
+                f'--cfg-options {key}.checkpoint=teacher.pth'
+            )
+        scope = cfg.get('default_scope')
+        if scope is not None:
+            model_cfg['_scope_'] = scope
+        self.model: nn.Module = MODELS.build(model_cfg)
+        load_plain(self.model, checkpoint, f'{key}.checkpoint')
+        self.model.requires_grad_(False)
+        self.model.eval()
+        self._match(student_preprocessor)
+
+    def __deepcopy__(self, memo: dict) -> Teacher:
+        return self
+
+    def apply_(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> None:
+        """Move or cast the teacher as ``nn.Module._apply`` does."""
+        self.model._apply(fn, recurse)
+        if self._affine is not None:
+            self._affine = fn(self._affine)
+
+    def _match(self, student: nn.Module) -> None:
+        """Find what turns the student's normalised pixels into the teacher's."""
+        ours = getattr(student, 'pad_size_divisor', 1)
+        theirs = getattr(self.model.data_preprocessor, 'pad_size_divisor', 1)
+        if ours % theirs:
+            raise ValueError(
+                f'{self.key} needs images padded to multiples of {theirs} and the student pads to '
+                f'multiples of {ours}; set pad_size_divisor={theirs} in the data_preprocessor of '
+                'model.student'
+            )
+        mean_s, std_s, swaps_s = _normalization(student)
+        mean_t, std_t, swaps_t = _normalization(self.model.data_preprocessor)
+        self._flip = swaps_s != swaps_t
+        if self._flip:
+            mean_s, std_s = mean_s.flip(0), std_s.flip(0)
+        scale, shift = std_s / std_t, (mean_s - mean_t) / std_t
+        same = not self._flip and bool((scale == 1).all()) and bool((shift == 0).all())
+        self._affine = None if same else torch.stack(torch.broadcast_tensors(scale, shift))
+
+    def renormalize(self, inputs: Tensor, data_samples: Sequence | None) -> Tensor:
+        """Give the teacher the student's pixels normalised its own way.
+
+        The student's data preprocessor has the last word on what the batch shows (padding, mixing,
+        resizing); only mean, std and channel order are exchanged, and padding stays zero.
+
+        Args:
+            inputs (Tensor): Batch normalised for the student, (N, C, H, W).
+            data_samples (sequence, optional): With ``img_shape``, the size before padding.
+
+        Returns:
+            Tensor: Batch normalised for the teacher, (N, C, H, W).
+        """
+        if self._affine is None:
+            return inputs
+        scale, shift = self._affine
+        outputs = (inputs.flip(1) if self._flip else inputs) * scale + shift
+        inside = _inside_image(inputs, data_samples)
+        return outputs if inside is None else outputs * inside
+
+
+def _read_config(config: str | dict, key: str) -> Config:
+    if isinstance(config, dict):
+        if 'type' not in config:
+            raise ValueError(
+                f'{key}.config is a dict without type, with keys {sorted(config)}; give a config '
+                "file, 'package::name.py' or a model config"
+            )
+        return Config(dict(model=copy.deepcopy(config)))
+    if '::' in config:
+        return get_config(config)
+    try:
+        return Config.fromfile(config)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f'{key}.config: there is no file {config!r}') from error
+
+
+def _pretrained(model_cfg: ConfigDict) -> str | None:
+    init_cfg = model_cfg.get('init_cfg') or {}
+    if isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained':
+        return init_cfg.get('checkpoint')
+    return None
+
+
+def _normalization(preprocessor: nn.Module) -> tuple[Tensor, Tensor, bool]:
+    """Mean and std, (C, 1, 1) each, and whether the channel order of the file is swapped."""
+    swaps = getattr(preprocessor, '_channel_conversion', False) or getattr(
+        preprocessor, 'to_rgb', False
+    )
+    if not getattr(preprocessor, '_enable_normalize', False):
+        return torch.zeros(1, 1, 1), torch.ones(1, 1, 1), swaps
+    return preprocessor.mean.cpu(), preprocessor.std.cpu(), swaps
+
+
+def _inside_image(inputs: Tensor, data_samples: Sequence | None) -> Tensor | None:
+    """1 where the image is and 0 where the batch is padded, (N, 1, H, W); None without padding."""
+    height, width = inputs.shape[-2:]
+    shapes = [
+        sample.metainfo.get('img_shape', (height, width))[:2] for sample in data_samples or ()
+    ]
+    if all(h >= height and w >= width for h, w in shapes):
+        return None
+    sizes = torch.tensor(shapes, device=inputs.device)
+    rows = torch.arange(height, device=inputs.device) < sizes[:, :1]
+    columns = torch.arange(width, device=inputs.device) < sizes[:, 1:]
+    return (rows[:, None, :, None] & columns[:, None, None, :]).to(inputs.dtype)

@@ -1,0 +1,64 @@
+"""FitNets: hints from intermediate layers."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmkd.registry import MODELS
+
+from .base import DistillLoss, Tapped, check_same_shape, fp32, paired
+
+_FIX = 'tap two layers of the same stride'
+
+
+@fp32
+def mean_squared_error(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean of ``(student - teacher)^2`` over all entries, in float32."""
+    return F.mse_loss(student, teacher)
+
+
+@MODELS.register_module()
+class HintLoss(DistillLoss):
+    r"""Mean squared error between the regressed student feature and the teacher's.
+
+    .. math:: L = \frac{1}{|f_t|} \lVert r(f_s) - f_t \rVert_2^2
+
+    with r a 1x1 convolution, or the identity where the numbers of channels agree. *FitNets: Hints
+    for Thin Deep Nets*, Romero et al., 2015, in its one-stage form. Weights in use: 100 (benchmark
+    of Contrastive Representation Distillation), 0.1 (Explicit Connection Distillation, Table 11,
+    and the supplement of ReviewKD for detectors).
+
+    Shapes: (N, C_s, H, W) and (N, C_t, H, W); with several taps the losses add up.
+
+    Args:
+        loss_weight (float): Defaults to 1.0.
+
+    Example:
+        >>> hint=dict(type='HintLoss', student='backbone.layer2', teacher='backbone.layer2',
+        ...           loss_weight=0.1)
+    """
+
+    def __init__(self, loss_weight: float = 1.0, init_cfg: dict | None = None) -> None:
+        super().__init__(loss_weight, init_cfg)
+        self.regressors = nn.ModuleList()
+
+    def build(self, student: Tapped, teacher: Tapped) -> None:
+        for s, t in paired(student, teacher):
+            if s.ndim != 4 or t.ndim != 4 or s.shape[2:] != t.shape[2:]:
+                raise ValueError(
+                    f'HintLoss compares maps (N, C, H, W) of equal height and width, found '
+                    f'{tuple(s.shape)} and {tuple(t.shape)}; {_FIX}'
+                )
+            same = s.shape[1] == t.shape[1]
+            self.regressors.append(
+                nn.Identity() if same else nn.Conv2d(s.shape[1], t.shape[1], kernel_size=1)
+            )
+
+    def forward(self, student: Tapped, teacher: Tapped, data_samples: list | None = None) -> Tensor:
+        loss = 0.0
+        for regressor, (s, t) in zip(self.regressors, paired(student, teacher), strict=True):
+            regressed = regressor(s)
+            check_same_shape(regressed, t, _FIX)
+            loss = loss + mean_squared_error(regressed, t)
+        return self.loss_weight * loss

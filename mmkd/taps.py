@@ -1,0 +1,153 @@
+"""Read intermediate tensors of a model by module path."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+_PATH = re.compile(r'(?P<module>\w+(\.\w+)*)(?P<input>:input)?(?P<indices>(\[\d+\])*)')
+
+
+class Tap:
+    """One parsed tap path.
+
+    =====================================  ==========================================
+    path                                   what is read
+    =====================================  ==========================================
+    ``'backbone.layer2'``                  the output of that submodule
+    ``'neck'``                             its output; a tuple stays a tuple
+    ``'neck[0]'``                          one element of it
+    ``'head.fc:input'``                    the first positional input
+    ``'roi_head.bbox_roi_extractor:input[1]'``  the second positional input
+    =====================================  ==========================================
+
+    Args:
+        path (str): The path.
+
+    Raises:
+        ValueError: If the path cannot be parsed.
+    """
+
+    def __init__(self, path: str) -> None:
+        match = _PATH.fullmatch(path) if isinstance(path, str) else None
+        if match is None:
+            raise ValueError(
+                f'tap {path!r} cannot be read; expected a module path such as '
+                "'backbone.layer2', 'neck[0]', 'head.fc:input' or 'a.b:input[1]'"
+            )
+        self.path = path
+        self.module: str = match['module']
+        self.is_input = match['input'] is not None
+        indices = [int(i) for i in re.findall(r'\d+', match['indices'])]
+        if self.is_input and not indices:
+            indices = [0]
+        self.indices = indices
+
+    def find(self, model: nn.Module) -> nn.Module:
+        """Return the tapped submodule of ``model``.
+
+        Raises:
+            ValueError: If there is no such submodule; the message has the nearest names.
+        """
+        names = dict(model.named_modules())
+        if self.module in names:
+            return names[self.module]
+        near = difflib.get_close_matches(self.module, names, n=5, cutoff=0.5)
+        parent = self.module.rpartition('.')[0]
+        near += [n for n in names if n.rpartition('.')[0] == parent and n not in near][:5]
+        raise ValueError(
+            f'tap {self.path!r}: {type(model).__name__} has no module {self.module!r}; '
+            f'nearest names: {", ".join(n for n in near if n) or "none"}'
+        )
+
+
+class Taps:
+    """Record tapped tensors of a model while the context is open.
+
+    Hooks live only inside the context, so a model can be deep-copied, pickled and compiled outside
+    of it. A module that is called several times gives its last call. The record can be read after
+    the context is closed. A module that works in place (``ReLU(inplace=True)``) and whose *input*
+    is tapped runs out of place meanwhile, so that the tapped tensor keeps its values.
+
+    Args:
+        model (nn.Module): The model.
+        paths (sequence of str): Tap paths, see :class:`Tap`.
+
+    Raises:
+        ValueError: If a path cannot be parsed or names no module of ``model``.
+
+    Example:
+        >>> with Taps(model, ['backbone.layer2', 'head.fc:input']) as record:
+        ...     losses = model(inputs, data_samples, mode='loss')
+        >>> feature = record['backbone.layer2']
+    """
+
+    def __init__(self, model: nn.Module, paths: Sequence[str]) -> None:
+        self._taps = {path: Tap(path) for path in paths}
+        self._modules = {path: tap.find(model) for path, tap in self._taps.items()}
+        self._records: dict[str, tuple[Any, list[tuple[Tensor, int]]]] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Taps:
+        for path, module in self._modules.items():
+            if self._taps[path].is_input:
+                handle = module.register_forward_pre_hook(partial(self._keep_input, path))
+                if getattr(module, 'inplace', False) is True:
+                    module.inplace = False
+                    self._stack.callback(setattr, module, 'inplace', True)
+            else:
+                handle = module.register_forward_hook(partial(self._keep_output, path))
+            self._stack.callback(handle.remove)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stack.close()
+
+    def _keep_input(self, path: str, module: nn.Module, args: tuple) -> None:
+        self._keep(path, args)
+
+    def _keep_output(self, path: str, module: nn.Module, args: tuple, output: Any) -> None:
+        self._keep(path, output)
+
+    def _keep(self, path: str, value: Any) -> None:
+        for index in self._taps[path].indices:
+            if not isinstance(value, (tuple, list)) or index >= len(value):
+                found = f'{len(value)} elements' if isinstance(value, (tuple, list)) else 'one'
+                raise ValueError(f'tap {path!r}: there is no element [{index}], found {found}')
+            value = value[index]
+        self._records[path] = (value, [(t, t._version) for t in _tensors(value)])
+
+    def __getitem__(self, path: str) -> Any:
+        """Return what was tapped at ``path``.
+
+        Raises:
+            RuntimeError: If the tap was not reached, or its tensor was overwritten in place since.
+        """
+        if path not in self._records:
+            raise RuntimeError(
+                f'tap {path!r} was not reached in the forward pass; tap a module that runs'
+            )
+        value, versions = self._records[path]
+        if any(tensor._version != version for tensor, version in versions):
+            raise RuntimeError(
+                f'tap {path!r}: the tensor was overwritten in place after it was tapped; tap the '
+                "input of the module that overwrites it (such as '...relu:input'), its output, or "
+                'set inplace=False there'
+            )
+        return value
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _tensors(item)
+    elif isinstance(value, dict):
+        yield from _tensors(list(value.values()))

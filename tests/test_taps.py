@@ -1,0 +1,137 @@
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from mmkd.taps import Taps
+
+
+class Block(nn.Module):
+    def __init__(self, inplace=True):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.relu = nn.ReLU(inplace=inplace)
+
+    def forward(self, x, scale=1):
+        return self.relu(self.conv(x) * scale - 1)
+
+
+class Pyramid(nn.Module):
+    def forward(self, x):
+        return x, x[..., ::2]
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.block = Block()
+        self.other = Block()
+        self.neck = Pyramid()
+
+    def forward(self, x):
+        return self.neck(self.block(x, 2))
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return Net()
+
+
+@pytest.fixture
+def image():
+    return torch.randn(2, 3, 4, 4)
+
+
+def test_every_kind_of_path_reads_its_tensor(net, image):
+    paths = ['block', 'neck', 'neck[1]', 'block:input', 'block:input[1]', 'block.relu:input']
+    with Taps(net, paths) as record:
+        first, second = net(image)
+    assert torch.equal(record['block'], first)
+    assert isinstance(record['neck'], tuple)
+    assert torch.equal(record['neck[1]'], second)
+    assert record['block:input'] is image
+    assert record['block:input[1]'] == 2
+    assert torch.equal(record['block.relu:input'], net.block.conv(image) * 2 - 1)
+
+
+def test_gradient_flows_through_a_tap(net, image):
+    with Taps(net, ['block.conv']) as record:
+        net(image)
+    # conv's output is multiplied into a new tensor, so nothing overwrote it.
+    record['block.conv'].sum().backward()
+    assert net.block.conv.weight.grad.abs().sum() > 0
+
+
+def test_no_hook_stays_and_the_model_copies_and_pickles(net, image):
+    with Taps(net, ['block', 'block.relu:input']):
+        net(image)
+    for module in net.modules():
+        assert not module._forward_hooks
+        assert not module._forward_pre_hooks
+    assert net.block.relu.inplace is True
+    assert torch.equal(copy.deepcopy(net)(image)[0], pickle.loads(pickle.dumps(net))(image)[0])
+
+
+def test_hooks_go_when_the_forward_raises(net):
+    with pytest.raises(RuntimeError), Taps(net, ['block']):
+        net(torch.randn(2, 5, 4, 4))
+    assert not net.block._forward_hooks
+
+
+def test_unknown_path_names_the_nearest(net):
+    with pytest.raises(ValueError, match=r"no module 'blok'.*block"):
+        Taps(net, ['blok'])
+
+
+@pytest.mark.parametrize('path', ['', 'block:output', 'neck[a]', 'a..b', None])
+def test_unreadable_path_is_refused(net, path):
+    with pytest.raises(ValueError, match='cannot be read'):
+        Taps(net, [path])
+
+
+def test_unreached_tap_is_named(net, image):
+    with Taps(net, ['other.conv']) as record:
+        net(image)
+    with pytest.raises(RuntimeError, match=r"'other.conv' was not reached"):
+        record['other.conv']
+
+
+def test_missing_element_is_named(net, image):
+    with pytest.raises(ValueError, match=r"'neck\[2\]'.*found 2 elements"), Taps(net, ['neck[2]']):
+        net(image)
+
+
+def test_tensor_overwritten_in_place_is_refused(image):
+    net = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.ReLU(inplace=True))
+    with Taps(net, ['1']) as record:
+        net(image)
+    with pytest.raises(RuntimeError, match=r"'1'.*overwritten in place"):
+        record['1']
+
+
+def test_tensor_overwritten_inside_a_tuple_is_refused(net, image):
+    with Taps(net, ['neck']) as record:
+        first, _ = net(image)
+    first.detach().zero_()
+    with pytest.raises(RuntimeError, match='overwritten'):
+        record['neck']
+
+
+def test_input_of_an_in_place_module_keeps_its_values(image):
+    net = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(inplace=True))
+    with Taps(net, ['1:input', '0']) as record:
+        out = net(image)
+    assert (record['1:input'] < 0).any()
+    assert torch.equal(record['1:input'].relu(), out)
+    assert torch.equal(record['0'], record['1:input'])
+
+
+def test_a_module_called_twice_gives_its_last_call(image):
+    relu = nn.ReLU()
+    net = nn.Sequential(relu, nn.Conv2d(3, 3, 1), relu)
+    with Taps(net, ['0']) as record:
+        out = net(image)
+    assert record['0'] is out

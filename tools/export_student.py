@@ -1,0 +1,34 @@
+"""Write the student of any checkpoint of a distiller as a plain model file and its config."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.runner.checkpoint import CheckpointLoader
+
+import mmkd  # noqa: F401  (safe loading)
+from mmkd.publish import publish
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help="the distiller's config file")
+    parser.add_argument('checkpoint', help="a checkpoint of the distiller's")
+    parser.add_argument('out', help='file to write, such as student.pth; the config goes beside it')
+    parser.add_argument('--force', action='store_true', help='overwrite existing files')
+    args = parser.parse_args()
+    out = Path(args.out)
+    if out.suffix != '.pth':
+        raise SystemExit(f'OUT must end in .pth, found {args.out}')
+    existing = [str(path) for path in (out, out.with_suffix('.py')) if path.exists()]
+    if existing and not args.force:
+        raise SystemExit(f'{" and ".join(existing)} exist; give another OUT or --force')
+    checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, 'cpu', logger='silent')
+    publish(checkpoint, Config.fromfile(args.config), out)
+    print(f'{out} and {out.with_suffix(".py")}')
+
+
+if __name__ == '__main__':
+    main()

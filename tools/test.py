@@ -1,0 +1,55 @@
+"""Evaluate a student: any checkpoint of a distiller, or a published one. Needs no teacher."""
+
+from __future__ import annotations
+
+import argparse
+import os.path as osp
+
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from mmkd.engine.launch import add_common_arguments, load_config, prepare_distributed
+from mmkd.publish import load_plain, plain_config
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', help='write all predictions to this .pkl file')
+    parser.add_argument('--show-dir', help='draw predictions into this folder of the work dir')
+    add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
+    """Write ``--out`` and ``--show-dir`` into the config."""
+    if args.out is not None:
+        if not args.out.endswith(('.pkl', '.pickle')):
+            raise SystemExit(f'--out must end in .pkl or .pickle, found {args.out}')
+        metrics = cfg.test_evaluator
+        metrics = list(metrics) if isinstance(metrics, (list, tuple)) else [metrics]
+        cfg.test_evaluator = [*metrics, dict(type='DumpResults', out_file_path=args.out)]
+    if args.show_dir is not None:
+        hook = cfg.default_hooks.get('visualization')
+        if hook is None:
+            raise SystemExit('--show-dir: the config has no default_hooks.visualization')
+        if hook.type.endswith('DetVisualizationHook'):
+            hook.update(draw=True, test_out_dir=args.show_dir)
+        else:
+            hook.update(enable=True, out_dir=osp.join(cfg.work_dir, args.show_dir))
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = plain_config(load_config(args))
+    apply_test_options(cfg, args)
+    prepare_distributed(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    load_plain(runner.model, args.checkpoint, 'CHECKPOINT')
+    runner.test()
+
+
+if __name__ == '__main__':
+    main()
