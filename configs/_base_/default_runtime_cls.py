@@ -3,5 +3,5 @@ _base_ = 'mmpretrain::_base_/default_runtime.py'
 custom_imports = dict(imports=['mmkd'])
 default_hooks = dict(
     publish=dict(type='mmkd.PublishStudentHook'),
-    random_state=dict(type='mmkd.RandomStateHook'),
+    step_seed=dict(type='mmkd.StepSeedHook'),
 )

@@ -81,10 +81,16 @@ class OfflineDistiller(BaseDistiller):
         self.terms, self.losses = build_terms(losses)
         # Set past nn.Module, which would take the teachers into the module tree.
         self.__dict__['teachers'] = {
-            name: Teacher(self.data_preprocessor, **cfg, key=f'model.teachers.{name}')
+            name: self._build_teacher(cfg, f'model.teachers.{name}')
             for name, cfg in (teachers or {}).items()
-        } or {_ONLY: Teacher(self.data_preprocessor, **teacher)}
+        } or {_ONLY: self._build_teacher(teacher, 'model.teacher')}
         self._build_losses(input_shape)
+
+    def _build_teacher(self, cfg: dict, key: str) -> Teacher:
+        try:
+            return Teacher(self.data_preprocessor, **cfg, key=key)
+        except TypeError as error:
+            raise TypeError(f'{key}: {error}') from error
 
     def _apply(self, fn: Any, recurse: bool = True) -> OfflineDistiller:
         super()._apply(fn, recurse)
@@ -192,14 +198,20 @@ class OfflineDistiller(BaseDistiller):
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Return the student's own losses and one entry ``loss_<name>`` a term.
 
+        mmpretrain's ``loss`` is returned as ``loss_student``.
+
         Raises:
             ValueError: If a term's name collides with one of the student's losses.
             RuntimeError: If a tap was not reached or overwritten in place.
         """
         with Taps(self.student, self._student_paths(self.terms)) as student:
             losses = self.student(inputs, data_samples, mode='loss')
+        # MMEngine logs the total as `loss`, the name mmpretrain gives its only loss.
         losses = {
-            key: self._weighted(value) if 'loss' in key else value for key, value in losses.items()
+            'loss_student' if key == 'loss' else key: self._weighted(value)
+            if 'loss' in key
+            else value
+            for key, value in losses.items()
         }
         teachers = self._teacher_records(self.terms, inputs, data_samples, student)
         for term in self.terms:

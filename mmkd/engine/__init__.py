@@ -1,5 +1,5 @@
 """What runs around a distiller: hooks, launching, safe loading."""
 
-from .hooks import PublishStudentHook, RandomStateHook
+from .hooks import PublishStudentHook, StepSeedHook
 
-__all__ = ['PublishStudentHook', 'RandomStateHook']
+__all__ = ['PublishStudentHook', 'StepSeedHook']

@@ -1,6 +1,6 @@
 """Hooks of the training loop."""
 
 from .publish_student import PublishStudentHook
-from .random_state import RandomStateHook
+from .step_seed import StepSeedHook
 
-__all__ = ['PublishStudentHook', 'RandomStateHook']
+__all__ = ['PublishStudentHook', 'StepSeedHook']

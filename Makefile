@@ -1,0 +1,35 @@
+# One target per habit. Every target sets up .venv first; that takes a second when nothing changed.
+PY := .venv/bin/python
+# Tests are many small tensors: one thread in each of several processes is faster than the reverse.
+TEST_WORKERS ?= $(shell cores=$$(nproc || echo 2) && echo $$((cores < 8 ? cores : 8)))
+PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_WORKERS)
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test test-all lint format clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
+
+env: ## Set up .venv; PYTHON=... chooses the interpreter
+	@tools/dev/setup_env.sh
+
+demo: env ## Run the demo, on the CPU
+	@$(PY) tools/demo.py
+
+test: env ## Run the tests
+	@$(PYTEST) -m 'not full'
+
+test-all: env ## Run the tests and step every config
+	@$(PYTEST)
+
+lint: env ## Check lint and format
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+format: env ## Format, and fix what lint can fix
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+clean: ## Remove .venv and what the tools left; work_dirs/ stays
+	rm -rf .venv .pytest_cache .ruff_cache build mmkd.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,55 @@
+"""Neuron selectivity transfer."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmkd.registry import MODELS
+
+from .attention_transfer import check_maps, pool_to_smaller
+from .base import DistillLoss, Tapped, fp32, paired
+
+
+def _kernel(first: Tensor, second: Tensor) -> Tensor:
+    """Mean of the polynomial kernel ``(x . y)^2`` over all pairs of channels of each sample."""
+    return (first @ second.mT).square().mean()
+
+
+@fp32
+def maximum_mean_discrepancy(student: Tensor, teacher: Tensor) -> Tensor:
+    """Squared MMD between the normalised channels of two maps, mean over samples, in float32."""
+    s, t = (F.normalize(x.flatten(2), dim=2) for x in pool_to_smaller(student, teacher))
+    return _kernel(t, t) + _kernel(s, s) - 2 * _kernel(s, t)
+
+
+@MODELS.register_module()
+class NSTLoss(DistillLoss):
+    r"""Maximum mean discrepancy between the channels of student and teacher.
+
+    .. math:: L = \sum_l \frac{1}{C_t^2} \sum_{ij} k(t_i, t_j)
+              + \frac{1}{C_s^2} \sum_{ij} k(s_i, s_j) - \frac{2}{C_s C_t} \sum_{ij} k(s_i, t_j),
+              \qquad k(x, y) = (x^\top y)^2
+
+    averaged over the batch, with s and t the flattened channels of a map, each of unit length.
+    *Like What You Like: Knowledge Distill via Neuron Selectivity Transfer*, Huang and Wang, 2017,
+    with the polynomial kernel d = 2, c = 0. Weights in use: 50 (benchmark of Contrastive
+    Representation Distillation), 10 (Explicit Connection Distillation, Table 11).
+
+    Shapes: (N, C_s, H_s, W_s) and (N, C_t, H_t, W_t); the larger map is average-pooled to the size
+    of the smaller. With several taps the losses add up.
+
+    Args:
+        loss_weight (float): Defaults to 1.0.
+
+    Example:
+        >>> stages = ['backbone.layer1', 'backbone.layer2', 'backbone.layer3']
+        >>> nst=dict(type='NSTLoss', student=stages, teacher=stages, loss_weight=50.0)
+    """
+
+    def build(self, student: Tapped, teacher: Tapped) -> None:
+        check_maps('NSTLoss', student, teacher)
+
+    def forward(self, student: Tapped, teacher: Tapped, data_samples: list | None = None) -> Tensor:
+        pairs = paired(student, teacher)
+        return self.loss_weight * sum(maximum_mean_discrepancy(s, t) for s, t in pairs)

@@ -1,0 +1,336 @@
+"""Set-up: what a user who starts from a bare machine meets."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mmdet
+import mmpretrain
+import pytest
+from mmengine.utils import digit_version
+from packaging.requirements import Requirement
+
+import mmkd
+
+ROOT = Path(__file__).parents[1]
+REQUIREMENTS = ROOT / 'requirements'
+
+# Stands in for Python and pip: it writes each pip call to calls.txt, and fails those that match
+# $FAIL with the text $PIP_SAYS. `-m venv --clear DIR` puts a copy of itself into DIR.
+STUB_PYTHON = """#!/bin/sh
+case "$*" in
+    *version_info*) echo 3.11 ;;
+    '-m venv'*) mkdir -p "$4/bin" && cp "$0" "$4/bin/python" ;;
+    '-m pip install'*)
+        echo "$*" >> calls.txt
+        ! echo "$*" | grep -q -e "${FAIL:-nothing fails}" || { echo "$PIP_SAYS" >&2; exit 1; } ;;
+esac
+"""
+
+
+@pytest.fixture
+def repo(tmp_path):
+    """A copy of what the set-up reads, with a stub Python beside it."""
+    repo = tmp_path / 'repo'
+    shutil.copytree(REQUIREMENTS, repo / 'requirements')
+    shutil.copytree(ROOT / 'tools/dev', repo / 'tools/dev')
+    shutil.copy(ROOT / 'setup.py', repo)
+    write_script(repo / 'stub_python', STUB_PYTHON)
+    return repo
+
+
+def write_script(path, text):
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def set_up(repo, **env):
+    """Run the set-up; return its exit code, what it says on stderr, and its pip calls."""
+    calls = repo / 'calls.txt'
+    calls.write_text('')
+    done = subprocess.run(
+        [shutil.which('sh'), 'tools/dev/setup_env.sh'],
+        cwd=repo,
+        env={'PATH': os.environ['PATH'], 'PYTHON': './stub_python', **env},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return done.returncode, done.stderr, calls.read_text().splitlines()
+
+
+def assert_one_sentence(stderr, *words):
+    assert stderr.startswith('mmkd set-up: ')
+    assert stderr.count('\n') == 1
+    for word in words:
+        assert word in stderr
+
+
+def path_without_compiler(tmp_path):
+    tools = tmp_path / 'bin'
+    tools.mkdir()
+    for tool in ('sh', 'cat', 'cksum', 'cp', 'dirname', 'grep', 'mkdir', 'rm', 'sed', 'tail'):
+        (tools / tool).symlink_to(shutil.which(tool))
+    return str(tools)
+
+
+@pytest.mark.parametrize(
+    'script', ['#!/bin/sh\necho 3.9\n', '#!/bin/sh\nexit 127\n'], ids=['too old', 'broken shim']
+)
+def test_unfit_python_is_refused(repo, script):
+    write_script(repo / 'python3', script)
+    code, stderr, calls = set_up(repo, PYTHON='./python3')
+    assert code == 1
+    assert_one_sentence(stderr, 'PYTHON=./python3', '3.10, 3.11 or 3.12')
+    assert not calls
+
+
+def test_python_is_chosen_by_running_it(repo, tmp_path):
+    path = path_without_compiler(tmp_path)
+    write_script(tmp_path / 'bin/python3.11', '#!/bin/sh\nexit 127\n')
+    write_script(tmp_path / 'bin/python3', STUB_PYTHON)
+    code, stderr, calls = set_up(repo, PATH=path, PYTHON='')
+    assert code == 0, stderr
+    assert calls
+
+
+def test_no_python_is_one_sentence(repo, tmp_path):
+    code, stderr, _ = set_up(repo, PATH=path_without_compiler(tmp_path), PYTHON='')
+    assert code == 1
+    assert_one_sentence(stderr, 'no Python 3.10, 3.11 or 3.12 found')
+
+
+def test_missing_venv_module_is_one_sentence(repo):
+    broken = STUB_PYTHON.replace(
+        'mkdir -p "$4/bin"', 'echo "a long text" && echo "no ensurepip" && false'
+    )
+    write_script(repo / 'stub_python', broken)
+    code, stderr, _ = set_up(repo)
+    assert code == 1
+    assert_one_sentence(stderr, 'install its venv module', 'python3.11-venv', 'no ensurepip')
+
+
+def test_missing_compiler_is_named_before_the_long_download(repo, tmp_path):
+    path = path_without_compiler(tmp_path)
+    code, stderr, calls = set_up(repo, PATH=path, FAIL='--only-binary mmcv')
+    assert code == 1
+    assert_one_sentence(stderr, 'no C++ compiler', 'PIP_FIND_LINKS')
+    assert not any('dev.txt' in call for call in calls)
+
+
+def test_compiler_is_not_needed_where_a_wheel_is_found(repo, tmp_path):
+    code, stderr, calls = set_up(repo, PATH=path_without_compiler(tmp_path))
+    assert code == 0, stderr
+    assert not any('--no-binary mmcv' in call for call in calls)
+
+
+def test_unreachable_index_is_one_sentence(repo):
+    code, stderr, _ = set_up(
+        repo,
+        PYTHON=sys.executable,
+        PIP_CONFIG_FILE=os.devnull,
+        PIP_INDEX_URL='http://127.0.0.1:9',
+        PIP_RETRIES='0',
+    )
+    assert code == 1
+    assert_one_sentence(stderr, 'cannot reach its package index', '.venv/setup.log')
+    assert 'connection error' in (repo / '.venv/setup.log').read_text()
+
+
+def test_pips_last_error_is_quoted(repo):
+    says = 'a long text\nERROR: first\nERROR: No space left on device\na notice'
+    code, stderr, _ = set_up(repo, FAIL='dev.txt', PIP_SAYS=says)
+    assert code == 1
+    assert_one_sentence(stderr, "pip ended with 'No space left on device'", '.venv/setup.log')
+
+
+def test_failed_compilation_says_what_it_needs(repo):
+    stub = STUB_PYTHON.replace('esac', '    -) false ;;\nesac')
+    write_script(repo / 'stub_python', stub)
+    code, stderr, _ = set_up(repo, CXX='c++', FAIL='--no-binary mmcv')
+    assert code == 1
+    assert_one_sentence(stderr, 'compiling mmcv failed', 'python3.11-dev', 'MAX_JOBS', 'CUDA')
+
+
+def test_mmcv_without_working_ops_is_compiled_against_the_installed_torch(repo):
+    # The check of the ops is the only script that comes on stdin: `python -`.
+    stub = STUB_PYTHON.replace('esac', '    -) [ -e compiled ] ;;\nesac').replace(
+        'echo "$*" >> calls.txt',
+        'echo "$*" >> calls.txt; case "$*" in *--no-binary*) touch compiled ;; esac',
+    )
+    write_script(repo / 'stub_python', stub)
+    code, stderr, calls = set_up(repo, CXX='c++')
+    assert code == 0, stderr
+    (compiling,) = [i for i, call in enumerate(calls) if '--no-binary mmcv' in call]
+    assert '--no-build-isolation' in calls[compiling]
+    assert '--no-cache-dir' in calls[compiling]  # the cache may hold an mmcv without ops
+    assert any('dev.txt' in call for call in calls[:compiling])  # torch first
+
+
+def test_second_call_does_nothing(repo):
+    code, stderr, calls = set_up(repo)
+    assert code == 0, stderr
+    assert calls
+    for path in repo.glob('requirements/*'):  # as in a fresh clone: new times, same content
+        path.touch()
+    assert set_up(repo) == (0, '', [])
+
+
+@pytest.mark.parametrize('name', ['requirements/constraints.txt', 'tools/dev/setup_env.sh'])
+def test_changed_file_sets_up_again(repo, name):
+    set_up(repo)
+    with (repo / name).open('a') as file:
+        file.write('# changed\n')
+    _, _, calls = set_up(repo)
+    assert any('dev.txt' in call for call in calls)
+
+
+@pytest.mark.parametrize('failing', ['dev.txt', '-e .'])
+def test_broken_off_set_up_is_resumed(repo, failing):
+    assert set_up(repo, FAIL=failing)[0] == 1
+    assert not (repo / '.venv/setup.stamp').exists()
+    (repo / '.venv/made-once').touch()
+    code, _, calls = set_up(repo)
+    assert code == 0
+    assert '-e .' in calls[-1]
+    assert (repo / '.venv/made-once').exists()
+
+
+def test_failing_change_invalidates_the_old_stamp(repo):
+    set_up(repo)
+    constraints = repo / 'requirements/constraints.txt'
+    before = constraints.read_text()
+    constraints.write_text(before + '# changed\n')
+    set_up(repo, FAIL='dev.txt')
+    constraints.write_text(before)
+    assert set_up(repo)[2]
+
+
+def test_other_python_than_the_venv_holds_is_refused(repo):
+    set_up(repo)
+    write_script(repo / 'other', STUB_PYTHON.replace('echo 3.11', 'echo 3.12'))
+    code, stderr, calls = set_up(repo, PYTHON='./other')
+    assert code == 1
+    assert_one_sentence(stderr, 'holds Python 3.11', 'make clean')
+    assert not calls
+
+
+@pytest.mark.parametrize(
+    ('env', 'kept'),
+    [({}, ['/a', '/b']), ({'PIP_FIND_LINKS': '/from/env /too'}, ['/from/env', '/too'])],
+    ids=['configuration', 'environment'],
+)
+def test_ci_keeps_pips_find_links(tmp_path, env, kept):
+    repo = tmp_path / 'repo'
+    shutil.copytree(ROOT / '.ci', repo / '.ci')
+    wheels = tmp_path / 'shared/wheels'
+    wheels.mkdir(parents=True)
+    bin_dir = tmp_path / 'bin'
+    bin_dir.mkdir()
+    write_script(bin_dir / 'make', '#!/bin/sh\necho "make $*: $PIP_FIND_LINKS"\n')
+    write_script(bin_dir / 'python3', f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (tmp_path / 'pip.conf').write_text('[global]\nfind-links =\n  /a\n  /b\n')
+    ran = subprocess.run(
+        ['bash', '.ci/run'],
+        cwd=repo,
+        env={
+            'PATH': f'{bin_dir}:{os.environ["PATH"]}',
+            'HOME': str(tmp_path),
+            'PIP_CONFIG_FILE': str(tmp_path / 'pip.conf'),
+            **env,
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    command, links = ran.stdout.split(':', 1)
+    assert command == 'make test'
+    assert links.split() == [*kept, str(wheels)]
+
+
+def read_requirements(path):
+    lines = path.read_text().splitlines()
+    return [Requirement(line) for line in lines if line and line[0] not in '#-']
+
+
+@pytest.mark.parametrize('python', ['3.10', '3.11', '3.12'])
+def test_pins_are_exact_and_within_the_ranges(python):
+    pins = {}
+    for pin in read_requirements(REQUIREMENTS / 'constraints.txt'):
+        if pin.marker is None or pin.marker.evaluate({'python_version': python}):
+            assert re.fullmatch(r'==[^*,]+', str(pin.specifier)), pin
+            assert pin.name not in pins, f'{pin.name} is pinned twice for Python {python}'
+            pins[pin.name] = str(pin.specifier).removeprefix('==')
+    for name in ('runtime.txt', 'mmcv.txt', 'tests.txt', 'dev.txt'):
+        for requirement in read_requirements(REQUIREMENTS / name):
+            assert pins[requirement.name] in requirement.specifier, (name, str(requirement))
+
+
+def packaging_of(*options):
+    done = subprocess.run(
+        [sys.executable, 'setup.py', *options], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_package_has_the_version_of_the_module():
+    assert packaging_of('--version') == mmkd.__version__
+
+
+def test_ranges_checked_at_import_are_those_of_the_requirements():
+    (mmcv_range,) = read_requirements(REQUIREMENTS / 'mmcv.txt')
+    assert str(mmcv_range.specifier) == f'<{mmkd.MMCV_MAXIMUM},>={mmkd.MMCV_MINIMUM}'
+    runtime = {r.name: r.specifier for r in read_requirements(REQUIREMENTS / 'runtime.txt')}
+    assert str(runtime['torch']) == f'<{mmkd.TORCH_MAXIMUM},>={mmkd.TORCH_MINIMUM}'
+
+
+def test_mmcv_range_is_what_mmdet_and_mmpretrain_share():
+    def shared(bound, choose):
+        return choose((getattr(lib, bound) for lib in (mmdet, mmpretrain)), key=digit_version)
+
+    assert shared('mmcv_minimum_version', max) == mmkd.MMCV_MINIMUM
+    assert shared('mmcv_maximum_version', min) == mmkd.MMCV_MAXIMUM
+
+
+@pytest.mark.parametrize(
+    ('state', 'says'),
+    [
+        ('sys.modules["mmcv._ext"] = None', ['found mmcv: 2.1.0']),
+        ('sys.modules["mmcv"] = None', ['found mmcv: none']),
+        ('import mmcv; mmcv.__version__ = "2.2.0"', ['found mmcv: 2.2.0', '>=2.0.0,<2.2.0']),
+        (
+            'import torch; torch.__version__ = "2.15.0"; sys.modules["mmcv._ext"] = None',
+            ['pip install "torch>=2.4,<2.14"', 'does not compile against torch 2.15.0'],
+        ),
+    ],
+    ids=['no ops', 'no mmcv', 'mmcv too new', 'torch too new'],
+)
+def test_import_says_how_to_mend_mmcv(state, says):
+    done = subprocess.run(
+        [sys.executable, '-c', f'import sys; {state}; import mmkd'],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith('ImportError: mmkd needs mmcv>=2.0.0,<2.2.0')
+    assert 'pip uninstall -y mmcv mmcv-lite' in last
+    assert 'pip install --no-build-isolation --no-cache-dir mmcv==2.1.0' in last
+    for words in says:
+        assert words in last
+
+
+def test_import_does_not_blame_mmcv_for_another_package():
+    done = subprocess.run(
+        [sys.executable, '-c', 'import sys; sys.modules["cv2"] = None; import mmkd'],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert 'cv2' in done.stderr.splitlines()[-1]
+    assert 'mmkd needs mmcv' not in done.stderr

@@ -1,0 +1,131 @@
+"""Run the command line tools as a user does, on data and weights small enough for a test."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from mmkd.publish import plain_model
+from mmkd.registry import MODELS
+
+REPO = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope='session')
+def repo():
+    return REPO
+
+
+@pytest.fixture(scope='session')
+def small_scenes():
+    """Overrides that make a demo config on digit scenes a matter of seconds."""
+    return [
+        'train_dataloader.dataset.num_images=8',
+        'val_dataloader.dataset.num_images=4',
+        'test_dataloader.dataset.num_images=4',
+        'train_dataloader.batch_size=2',
+        'randomness.seed=0',
+    ]
+
+
+@pytest.fixture(scope='session')
+def tool():
+    """``tool('train.py', CONFIG, ...)`` runs a tool and returns its output; it must succeed."""
+
+    def run(name, *args, ok=True, env=None, cwd=REPO):
+        script = str(REPO / 'tools' / name)
+        command = ['bash', script] if name.endswith('.sh') else [sys.executable, script]
+        result = subprocess.run(
+            [*command, *map(str, args)],
+            cwd=cwd,
+            env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        output = result.stdout + result.stderr
+        assert (result.returncode == 0) == ok, output[-4000:]
+        return output
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def untrained_teacher(tmp_path_factory):
+    """Save the weights of a config's model as it is initialised, and return the path."""
+
+    def save(config):
+        cfg = Config.fromfile(REPO / config)
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            torch.manual_seed(1)
+            model = MODELS.build(plain_model(cfg))
+        path = tmp_path_factory.mktemp('teacher') / 'teacher.pth'
+        torch.save(dict(state_dict=model.state_dict()), path)
+        return path
+
+    return save
+
+
+@pytest.fixture(scope='session')
+def scenes_teacher(untrained_teacher):
+    return untrained_teacher('configs/demo/scenes_teacher.py')
+
+
+@pytest.fixture(scope='session')
+def metrics():
+    """Read the metrics that ``tools/test.py`` left in its work dir."""
+
+    def read(work_dir):
+        files = list(Path(work_dir).glob('*/*.json'))
+        assert len(files) == 1, files
+        return json.loads(files[0].read_text())
+
+    return read
+
+
+@pytest.fixture(scope='session')
+def coco_folder(tmp_path_factory):
+    """A folder in COCO's layout with a few images of coloured boxes."""
+    from mmdet.datasets import CocoDataset
+
+    root = tmp_path_factory.mktemp('coco')
+    generator = np.random.default_rng(0)
+    names = CocoDataset.METAINFO['classes']
+    categories = [dict(id=i + 1, name=name) for i, name in enumerate(names)]
+    (root / 'annotations').mkdir()
+    for split, count in (('train2017', 8), ('val2017', 2)):
+        (root / split).mkdir()
+        images, annotations = [], []
+        for i in range(count):
+            image = generator.integers(0, 100, (64, 96, 3), dtype=np.uint8)
+            x, y = (int(v) for v in generator.integers(2, 30, 2))
+            w, h = (int(v) for v in generator.integers(20, 30, 2))
+            image[y : y + h, x : x + w] = 255
+            name = f'{i:012d}.jpg'
+            cv2.imwrite(str(root / split / name), image)
+            images.append(dict(id=i, file_name=name, height=64, width=96))
+            annotations.append(
+                dict(
+                    id=i + 1,
+                    image_id=i,
+                    category_id=i % 3 + 1,
+                    bbox=[x, y, w, h],
+                    area=w * h,
+                    iscrowd=0,
+                    segmentation=[[x, y, x + w, y, x + w, y + h, x, y + h]],
+                )
+            )
+        (root / 'annotations' / f'instances_{split}.json').write_text(
+            json.dumps(dict(images=images, annotations=annotations, categories=categories))
+        )
+    return root
