@@ -1,13 +1,5 @@
-_base_ = [
-    'mmdet::_base_/models/faster-rcnn_r50_fpn.py',
-    '../_base_/datasets/coco_detection.py',
-    '../_base_/schedules/coco_180k.py',
-]
+_base_ = '../_base_/pairs/faster_rcnn_r101_r50.py'
 
 model = dict(
-    _delete_=True,
-    type='mmkd.DetectionDistiller',
-    student=_base_.model,
-    teacher=dict(config='mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py', checkpoint=None),
-    losses=dict(review=dict(type='ReviewKDLoss', student='neck', teacher='neck', loss_weight=0.5)),
+    losses=dict(review=dict(type='ReviewKDLoss', student='neck', teacher='neck', loss_weight=0.5))
 )

@@ -1,0 +1,3 @@
+_base_ = 'mmpretrain::_base_/models/resnet34_cifar.py'
+
+model = dict(head=dict(num_classes=100))

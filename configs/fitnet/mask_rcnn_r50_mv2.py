@@ -1,0 +1,13 @@
+_base_ = '../_base_/pairs/mask_rcnn_r50_mv2.py'
+
+model = dict(
+    losses=dict(
+        # Stride 8, as the second stage of a ResNet.
+        hint=dict(
+            type='HintLoss',
+            student='backbone.layer3',
+            teacher='backbone.layer2',
+            loss_weight=0.1,
+        )
+    )
+)
