@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -91,41 +89,3 @@ def metrics():
         return json.loads(files[0].read_text())
 
     return read
-
-
-@pytest.fixture(scope='session')
-def coco_folder(tmp_path_factory):
-    """A folder in COCO's layout with a few images of coloured boxes."""
-    from mmdet.datasets import CocoDataset
-
-    root = tmp_path_factory.mktemp('coco')
-    generator = np.random.default_rng(0)
-    names = CocoDataset.METAINFO['classes']
-    categories = [dict(id=i + 1, name=name) for i, name in enumerate(names)]
-    (root / 'annotations').mkdir()
-    for split, count in (('train2017', 8), ('val2017', 2)):
-        (root / split).mkdir()
-        images, annotations = [], []
-        for i in range(count):
-            image = generator.integers(0, 100, (64, 96, 3), dtype=np.uint8)
-            x, y = (int(v) for v in generator.integers(2, 30, 2))
-            w, h = (int(v) for v in generator.integers(20, 30, 2))
-            image[y : y + h, x : x + w] = 255
-            name = f'{i:012d}.jpg'
-            cv2.imwrite(str(root / split / name), image)
-            images.append(dict(id=i, file_name=name, height=64, width=96))
-            annotations.append(
-                dict(
-                    id=i + 1,
-                    image_id=i,
-                    category_id=i % 3 + 1,
-                    bbox=[x, y, w, h],
-                    area=w * h,
-                    iscrowd=0,
-                    segmentation=[[x, y, x + w, y, x + w, y + h, x, y + h]],
-                )
-            )
-        (root / 'annotations' / f'instances_{split}.json').write_text(
-            json.dumps(dict(images=images, annotations=annotations, categories=categories))
-        )
-    return root

@@ -1,0 +1,12 @@
+_base_ = '../_base_/pairs/bccd_faster_rcnn_r50_r18.py'
+
+model = dict(
+    losses=dict(
+        hint=dict(
+            type='HintLoss',
+            student='backbone.layer2',
+            teacher='backbone.layer2',
+            loss_weight=0.1,
+        )
+    )
+)

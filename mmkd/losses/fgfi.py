@@ -1,0 +1,167 @@
+"""Fine-grained feature imitation."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from mmengine.dist import all_reduce, get_world_size
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from mmkd.registry import MODELS
+
+from .base import DistillLoss, Tapped, check_same_shape, fp32, paired
+from .cwd import check_same_size
+
+
+def pad_boxes(data_samples: list) -> Tensor:
+    """Ground-truth boxes of a batch, (N, B, 4), B >= 1, filled up with boxes of no area."""
+    # Here and below: mmdet and torchvision take seconds to import, which classifiers need not.
+    from mmdet.structures.bbox import get_box_tensor
+
+    boxes = (get_box_tensor(sample.gt_instances.bboxes) for sample in data_samples)
+    return pad_sequence([F.pad(b, (0, 0, 0, 1)) for b in boxes], batch_first=True)
+
+
+@torch.no_grad()
+def imitation_mask(
+    anchors: Tensor, valid: Tensor, boxes: Tensor, size: torch.Size, psi: float
+) -> Tensor:
+    """Positions with an anchor near a ground-truth box: IoU above ``psi`` times the box's largest.
+
+    Args:
+        anchors (Tensor): Anchors of a level, row by row, (H * W * A, 4).
+        valid (Tensor): Whether an anchor stands on the image, (N, H * W * A).
+        boxes (Tensor): Ground truth, (N, B, 4); a box of no area is near nothing.
+        size (torch.Size): H and W.
+        psi (float): Fraction of the largest IoU.
+
+    Returns:
+        Tensor: Mask, bool, (N, 1, H, W).
+    """
+    from torchvision.ops import box_iou
+
+    iou = box_iou(boxes.flatten(0, 1), anchors).unflatten(0, boxes.shape[:2]) * valid[:, None]
+    near = (iou > psi * iou.amax(dim=2, keepdim=True)).any(dim=1)
+    return near.view(len(boxes), 1, *size, -1).any(dim=4)
+
+
+@fp32
+def masked_squared_error(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    """Sum of ``(student - teacher)^2`` over the positions of the mask, in float32."""
+    return ((student - teacher).square() * mask).sum()
+
+
+@MODELS.register_module()
+class FGFILoss(DistillLoss):
+    r"""Squared error between features at the positions of anchors near ground-truth boxes.
+
+    .. math:: L = \sum_l \frac{1}{2 N_l} \sum_{nij} M_{nij}^l
+              \lVert r_l(f_s^l)_{nij} - f_{t,nij}^l \rVert_2^2, \qquad N_l = \sum_{nij} M_{nij}^l
+
+    with r a 3x3 convolution and a ReLU. M is 1 where an anchor's IoU with a ground-truth box
+    exceeds psi times the largest IoU which that box has with any anchor of the level on the image.
+    Anchors on the padding of an image are left out, as mmdet's valid flags do, so that a mask does
+    not depend on the images it is batched with. *Distilling Object Detectors with Fine-grained
+    Feature Imitation*, Wang et al., CVPR 2019, section 3, for one level. Here every level is
+    normalised by its own number of positions, counted over the batch of all processes, and levels
+    add up. Without ground truth the loss and its gradients are zero. Weight: 0.01 (authors' code;
+    *Distilling Knowledge via Knowledge Review*, supplement, section 2).
+
+    Shapes: levels (N, C_s, H_l, W_l) and (N, C_t, H_l, W_l), one for each stride of the anchor
+    generator, in its order. Data samples carry ``gt_instances.bboxes``, ``img_shape`` and
+    ``batch_input_shape``, as mmdet's data preprocessor leaves them.
+
+    Args:
+        anchor_generator (dict): Config of the student's own anchor generator: its ``rpn_head``'s,
+            or the ``bbox_head``'s of a one-stage detector.
+        psi (float): Fraction of a box's largest IoU. Defaults to 0.5.
+        loss_weight (float): Defaults to 1.0.
+
+    Raises:
+        ValueError: If the levels are not those of the anchor generator, or differ in size.
+
+    Example:
+        >>> fgfi=dict(type='FGFILoss', student='neck', teacher='neck', loss_weight=0.01,
+        ...           anchor_generator=_base_.model.rpn_head.anchor_generator)
+    """
+
+    def __init__(
+        self,
+        anchor_generator: dict,
+        psi: float = 0.5,
+        loss_weight: float = 1.0,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(loss_weight, init_cfg)
+        from mmdet.registry import TASK_UTILS
+
+        if not 0 <= psi < 1:
+            raise ValueError(f'FGFILoss: psi must be in [0, 1), found psi={psi}')
+        self.psi = psi
+        self.anchor_generator = TASK_UTILS.build({'_scope_': 'mmdet', **anchor_generator})
+
+    def build(self, student: Tapped, teacher: Tapped) -> None:
+        check_same_size('FGFILoss', student, teacher)
+        pairs, levels = paired(student, teacher), self.anchor_generator.num_levels
+        if len(pairs) != levels:
+            raise ValueError(
+                f'FGFILoss.anchor_generator has {levels} levels, strides '
+                f"{self.anchor_generator.strides}, and the taps give {len(pairs)}; tap 'neck' and "
+                "give the anchor generator of the student's own head"
+            )
+        self.adaptations = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(s.shape[1], t.shape[1], kernel_size=3, padding=1), nn.ReLU())
+            for s, t in pairs
+        )
+
+    def imitation_masks(self, sizes: list[torch.Size], data_samples: list) -> list[Tensor]:
+        """Masks of all levels.
+
+        Args:
+            sizes (list[torch.Size]): H and W of each level.
+            data_samples (list): The batch's data samples.
+
+        Returns:
+            list[Tensor]: Bool, (N, 1, H, W) each.
+
+        Raises:
+            ValueError: If a level has not the stride of the anchor generator's.
+        """
+        generator, boxes = self.anchor_generator, pad_boxes(data_samples)
+        height, width = data_samples[0].batch_input_shape
+        for (h, w), (stride_w, stride_h) in zip(sizes, generator.strides, strict=True):
+            if abs(h * stride_h - height) >= stride_h or abs(w * stride_w - width) >= stride_w:
+                raise ValueError(
+                    f'FGFILoss.anchor_generator has the strides {generator.strides}, but images '
+                    f'of {height}x{width} gave maps of {[tuple(size) for size in sizes]}; give '
+                    "the anchor generator of the student's own head"
+                )
+        # A copy only in the first step on a device; `grid_priors` would copy in each.
+        generator.base_anchors = [base.to(boxes.device) for base in generator.base_anchors]
+        anchors = generator.grid_priors(sizes, device=boxes.device)
+        valid = [
+            generator.valid_flags(sizes, sample.img_shape, device=boxes.device)
+            for sample in data_samples
+        ]
+        return [
+            imitation_mask(*level, boxes, size, self.psi)
+            for *level, size in zip(
+                anchors, map(torch.stack, zip(*valid, strict=True)), sizes, strict=True
+            )
+        ]
+
+    def forward(self, student: Tapped, teacher: Tapped, data_samples: list | None = None) -> Tensor:
+        pairs = paired(student, teacher)
+        masks = self.imitation_masks([t.shape[2:] for _, t in pairs], data_samples)
+        numbers = torch.stack([mask.sum() for mask in masks]).float()
+        # DDP averages gradients: the mean number makes them those of the joint batch.
+        all_reduce(numbers, op='mean')
+        numbers = numbers.clamp(min=1 / get_world_size())
+        loss = 0.0
+        levels = zip(self.adaptations, pairs, masks, numbers, strict=True)
+        for adaptation, (s, t), mask, number in levels:
+            adapted = adaptation(s)
+            check_same_shape(adapted, t, 'tap levels of the same stride')
+            loss = loss + masked_squared_error(adapted, t, mask) / (2 * number)
+        return self.loss_weight * loss

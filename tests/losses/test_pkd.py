@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+import torch
+
+from mmkd.losses import PKDLoss
+
+
+def maps(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+
+def build(student, teacher, **kwargs):
+    torch.manual_seed(0)
+    loss = PKDLoss(**kwargs)
+    loss.build(student, teacher)
+    return loss.double()
+
+
+def reference(student, teacher):
+    """One minus numpy's correlation, channel by channel."""
+    channels = range(student.shape[1])
+    r = [np.corrcoef(student[:, c].ravel(), teacher[:, c].ravel())[0, 1] for c in channels]
+    return 1 - np.mean(r)
+
+
+def test_equals_one_minus_the_correlation():
+    student, teacher = maps(2, 3, 4, 5), maps(2, 3, 4, 5, seed=1)
+    loss = build(student, teacher, loss_weight=6.0)
+    expected = 6 * reference(student.numpy(), teacher.numpy())
+    assert loss(student, teacher).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_student_channels_are_aligned():
+    student, teacher = maps(2, 3, 4, 5), maps(2, 6, 4, 5, seed=1)
+    loss = build(student, teacher)
+    aligned = torch.einsum('oc,nchw->nohw', loss.aligns[0].weight[:, :, 0, 0], student)
+    expected = reference(aligned.detach().numpy(), teacher.numpy())
+    assert loss(student, teacher).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_scale_and_offset_of_a_channel_change_nothing():
+    student, teacher = maps(2, 3, 4, 5), maps(2, 3, 4, 5, seed=1)
+    loss = build(student, teacher)
+    value = loss(student, teacher).item()
+    scale, offset = maps(1, 3, 1, 1, seed=2).exp(), maps(1, 3, 1, 1, seed=3)
+    assert loss(student * scale + offset, teacher).item() == pytest.approx(value, rel=1e-5)
+    assert loss(student, teacher * scale + offset).item() == pytest.approx(value, rel=1e-5)
+
+
+def test_ranges_from_equal_to_opposite():
+    feature = maps(2, 3, 4, 5)
+    loss = build(feature, feature)
+    assert loss(feature, 3 * feature + 1).item() == pytest.approx(0, abs=1e-9)
+    assert loss(feature, -feature).item() == pytest.approx(2, rel=1e-5)
+
+
+def test_a_constant_channel_has_finite_gradients():
+    student, teacher = maps(2, 3, 4, 5), maps(2, 3, 4, 5, seed=1)
+    student[:, 1] = 0.5
+    loss = build(student, teacher)
+    loss(student.requires_grad_(), teacher).backward()
+    assert student.grad.isfinite().all()
+
+
+def test_several_levels_add_up():
+    student = [maps(2, 3, 4, 4), maps(2, 3, 2, 2)]
+    teacher = [maps(2, 3, 4, 4, seed=1), maps(2, 3, 2, 2, seed=1)]
+    parts = [build(s, t)(s, t) for s, t in zip(student, teacher, strict=True)]
+    assert build(student, teacher)(student, teacher).item() == pytest.approx(sum(parts).item())
+
+
+def test_gradient_reaches_feature_and_alignment():
+    student, teacher = maps(2, 2, 3, 3).requires_grad_(), maps(2, 3, 3, 3, seed=1)
+    loss = build(student, teacher)
+    assert torch.autograd.gradcheck(lambda s: loss(s, teacher), student)
+    loss(student, teacher).backward()
+    assert loss.aligns[0].weight.grad.abs().sum() > 0
+
+
+def test_half_precision_features_of_1e4_stay_finite(check_autocast):
+    student, teacher = [maps(2, 3, 4, 5)], [maps(2, 6, 4, 5, seed=1)]
+    check_autocast(build(student, teacher).float(), student, teacher)
+
+
+def test_other_sizes_are_refused():
+    with pytest.raises(ValueError, match=r'PKDLoss .*\(1, 2, 4, 4\) and .*same stride'):
+        build(maps(1, 2, 4, 4), maps(1, 2, 2, 2))
