@@ -1,0 +1,16 @@
+_base_ = [
+    'mmpretrain::_base_/models/resnet18_cifar.py',
+    '../_base_/datasets/digits.py',
+    '../_base_/default_runtime_cls.py',
+]
+
+model = dict(backbone=dict(stem_channels=16, base_channels=16), head=dict(in_channels=128))
+
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=5e-4))
+param_scheduler = dict(type='CosineAnnealingLR', T_max=30, convert_to_iter_based=True)
+train_cfg = dict(by_epoch=True, max_epochs=30, val_interval=2)
+val_cfg = dict()
+test_cfg = dict()
+
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
+randomness = dict(seed=0)

@@ -1,0 +1,10 @@
+_base_ = './scenes_reviewkd.py'
+
+model = dict(
+    losses=dict(
+        _delete_=True,
+        hint=dict(
+            type='HintLoss', student='backbone.layer2', teacher='backbone.layer2', loss_weight=0.1
+        ),
+    )
+)
