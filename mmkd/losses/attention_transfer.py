@@ -8,31 +8,7 @@ from torch import Tensor
 from mmkd.registry import MODELS
 
 from .base import DistillLoss, Tapped, fp32, paired
-
-
-def check_maps(loss: str, student: Tapped, teacher: Tapped) -> None:
-    """Raise unless both sides are equally many maps (N, C, H, W).
-
-    Args:
-        loss (str): Name of the loss, for the message.
-        student (Tensor | sequence of Tensor): Student side.
-        teacher (Tensor | sequence of Tensor): Teacher side.
-
-    Raises:
-        ValueError: If they are not.
-    """
-    for s, t in paired(student, teacher):
-        if s.ndim != 4 or t.ndim != 4:
-            raise ValueError(
-                f'{loss} takes maps (N, C, H, W), found student {tuple(s.shape)} and teacher '
-                f"{tuple(t.shape)}; tap stages, such as 'backbone.layer2'"
-            )
-
-
-def pool_to_smaller(first: Tensor, second: Tensor) -> list[Tensor]:
-    """Average-pool the larger of two maps to the height and width of the smaller."""
-    size = tuple(min(a, b) for a, b in zip(first.shape[2:], second.shape[2:], strict=True))
-    return [x if x.shape[2:] == size else F.adaptive_avg_pool2d(x, size) for x in (first, second)]
+from .utils import check_maps, pool_to_smaller
 
 
 @fp32

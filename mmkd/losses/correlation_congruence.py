@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from mmkd.registry import MODELS
 
 from .base import DistillLoss, Tapped, fp32, paired
-from .rkd import check_vectors
+from .utils import check_vectors
 
 
 @fp32

@@ -2,56 +2,13 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmkd.registry import MODELS
 
-from .attention_transfer import check_maps
 from .base import DistillLoss, Tapped, check_same_shape, paired
 from .kl_divergence import kl_divergence
-
-
-def check_same_size(loss: str, student: Tapped, teacher: Tapped) -> None:
-    """Raise unless both sides are equally many maps (N, C, H, W) of equal heights and widths.
-
-    Args:
-        loss (str): Name of the loss, for the message.
-        student (Tensor | sequence of Tensor): Student side.
-        teacher (Tensor | sequence of Tensor): Teacher side.
-
-    Raises:
-        ValueError: If they are not.
-    """
-    check_maps(loss, student, teacher)
-    for s, t in paired(student, teacher):
-        if s.shape[2:] != t.shape[2:]:
-            raise ValueError(
-                f'{loss} compares maps of equal height and width, found student '
-                f'{tuple(s.shape)} and teacher {tuple(t.shape)}; tap levels of the same stride, '
-                "such as 'neck[1]' of a neck that starts at stride 4 and 'neck[0]' of one at 8"
-            )
-
-
-def align_channels(loss: str, student: Tapped, teacher: Tapped) -> nn.ModuleList:
-    """One layer a level that gives the student's map the teacher's number of channels.
-
-    Args:
-        loss (str): Name of the loss, for the message.
-        student (Tensor | sequence of Tensor): Student side.
-        teacher (Tensor | sequence of Tensor): Teacher side.
-
-    Returns:
-        nn.ModuleList: 1x1 convolutions, or identities where the channels agree.
-
-    Raises:
-        ValueError: If the sides are not equally many maps of equal sizes.
-    """
-    check_same_size(loss, student, teacher)
-    channels = [(s.shape[1], t.shape[1]) for s, t in paired(student, teacher)]
-    return nn.ModuleList(
-        nn.Identity() if ours == theirs else nn.Conv2d(ours, theirs, kernel_size=1)
-        for ours, theirs in channels
-    )
+from .utils import align_channels
 
 
 @MODELS.register_module()

@@ -7,7 +7,7 @@ from torch import Tensor
 from mmkd.registry import MODELS
 
 from .base import DistillLoss, Tapped, check_same_shape, fp32, paired
-from .dkd import check_logits
+from .utils import SAME_CLASSES, check_logits
 
 #: Added to the product of the norms, as in the authors' code. Classes that are improbable in the
 #: whole batch have a product below it, and count for less.
@@ -90,6 +90,6 @@ class DISTLoss(DistillLoss):
         pairs = paired(student, teacher)
         loss = 0.0
         for s, t in pairs:
-            check_same_shape(s, t, 'student and teacher must predict the same classes')
+            check_same_shape(s, t, SAME_CLASSES)
             loss = loss + relation_distance(s, t, self.beta, self.gamma, self.tau)
         return self.loss_weight * loss / len(pairs)

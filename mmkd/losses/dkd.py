@@ -9,28 +9,7 @@ from mmkd.registry import MODELS
 
 from .base import DistillLoss, Tapped, check_same_shape, fp32, paired
 from .kl_divergence import kl_divergence
-
-_FIX = 'student and teacher must predict the same classes, in the same order'
-
-
-def check_logits(loss: str, student: Tapped, teacher: Tapped) -> None:
-    """Raise unless both sides are equally many logits (N, K) with the same K.
-
-    Args:
-        loss (str): Name of the loss, for the message.
-        student (Tensor | sequence of Tensor): Student side.
-        teacher (Tensor | sequence of Tensor): Teacher side.
-
-    Raises:
-        ValueError: If they are not.
-    """
-    for s, t in paired(student, teacher):
-        if s.ndim != 2 or t.ndim != 2:
-            raise ValueError(
-                f'{loss} takes logits (N, K), found student {tuple(s.shape)} and teacher '
-                f"{tuple(t.shape)}; tap the classifier, such as 'head.fc'"
-            )
-        check_same_shape(s, t, _FIX)
+from .utils import SAME_CLASSES, check_logits
 
 
 def _decouple(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,6 +113,6 @@ class DKDLoss(DistillLoss):
         labels = _labels(data_samples, len(pairs[0][0]))
         loss = 0.0
         for s, t in pairs:
-            check_same_shape(s, t, _FIX)
+            check_same_shape(s, t, SAME_CLASSES)
             loss = loss + decoupled_kl_divergence(s, t, labels, self.alpha, self.beta, self.tau)
         return self.loss_weight * loss / len(pairs)

@@ -9,9 +9,7 @@ from torch import Tensor, nn
 from mmkd.registry import MODELS
 
 from .base import DistillLoss, Tapped, check_same_shape, fp32, paired
-from .cwd import align_channels
-from .fgfi import pad_boxes
-from .mgd import squared_error
+from .utils import align_channels, pad_boxes, squared_error
 
 
 @torch.no_grad()

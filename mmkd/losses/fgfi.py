@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from mmengine.dist import all_reduce, get_world_size
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from mmkd.registry import MODELS
 
 from .base import DistillLoss, Tapped, check_same_shape, fp32, paired
-from .cwd import check_same_size
-
-
-def pad_boxes(data_samples: list) -> Tensor:
-    """Ground-truth boxes of a batch, (N, B, 4), B >= 1, filled up with boxes of no area."""
-    # Here and below: mmdet and torchvision take seconds to import, which classifiers need not.
-    from mmdet.structures.bbox import get_box_tensor
-
-    boxes = (get_box_tensor(sample.gt_instances.bboxes) for sample in data_samples)
-    return pad_sequence([F.pad(b, (0, 0, 0, 1)) for b in boxes], batch_first=True)
+from .utils import check_same_size, pad_boxes
 
 
 @torch.no_grad()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmkd.registry import MODELS
 
 from .base import DistillLoss, Tapped, check_same_shape, fp32, paired
-
-_FIX = 'tap two layers of the same stride'
+from .utils import align_channels
 
 
 @fp32
@@ -39,26 +38,13 @@ class HintLoss(DistillLoss):
         ...           loss_weight=0.1)
     """
 
-    def __init__(self, loss_weight: float = 1.0, init_cfg: dict | None = None) -> None:
-        super().__init__(loss_weight, init_cfg)
-        self.regressors = nn.ModuleList()
-
     def build(self, student: Tapped, teacher: Tapped) -> None:
-        for s, t in paired(student, teacher):
-            if s.ndim != 4 or t.ndim != 4 or s.shape[2:] != t.shape[2:]:
-                raise ValueError(
-                    f'HintLoss compares maps (N, C, H, W) of equal height and width, found '
-                    f'{tuple(s.shape)} and {tuple(t.shape)}; {_FIX}'
-                )
-            same = s.shape[1] == t.shape[1]
-            self.regressors.append(
-                nn.Identity() if same else nn.Conv2d(s.shape[1], t.shape[1], kernel_size=1)
-            )
+        self.regressors = align_channels('HintLoss', student, teacher)
 
     def forward(self, student: Tapped, teacher: Tapped, data_samples: list | None = None) -> Tensor:
         loss = 0.0
         for regressor, (s, t) in zip(self.regressors, paired(student, teacher), strict=True):
             regressed = regressor(s)
-            check_same_shape(regressed, t, _FIX)
+            check_same_shape(regressed, t, 'tap two layers of the same stride')
             loss = loss + mean_squared_error(regressed, t)
         return self.loss_weight * loss

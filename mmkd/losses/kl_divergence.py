@@ -8,8 +8,7 @@ from torch import Tensor
 from mmkd.registry import MODELS
 
 from .base import DistillLoss, Tapped, check_same_shape, fp32, paired
-
-_FIX = 'student and teacher must predict the same classes, in the same order'
+from .utils import SAME_CLASSES, check_logits
 
 
 @fp32
@@ -62,19 +61,10 @@ class KLDivergenceLoss(DistillLoss):
         self.tau = tau
 
     def build(self, student: Tapped, teacher: Tapped) -> None:
-        for s, t in paired(student, teacher):
-            if s.ndim != 2 or t.ndim != 2:
-                raise ValueError(
-                    f'logits must be (N, K), found {tuple(s.shape)} and {tuple(t.shape)}; '
-                    "tap the classifier, such as 'head.fc' or 'roi_head.bbox_head.fc_cls'"
-                )
-            if s.shape[1] != t.shape[1]:
-                raise ValueError(
-                    f'the student has {s.shape[1]} logits and the teacher {t.shape[1]}; {_FIX}'
-                )
+        check_logits('KLDivergenceLoss', student, teacher)
 
     def forward(self, student: Tapped, teacher: Tapped, data_samples: list | None = None) -> Tensor:
         pairs = paired(student, teacher)
         for s, t in pairs:
-            check_same_shape(s, t, _FIX)
+            check_same_shape(s, t, SAME_CLASSES)
         return self.loss_weight * sum(kl_divergence(s, t, self.tau) for s, t in pairs) / len(pairs)

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmkd.registry import MODELS
 
-from .base import DistillLoss, Tapped, check_same_shape, fp32, paired
-from .cwd import align_channels
-
-
-@fp32
-def squared_error(student: Tensor, teacher: Tensor) -> Tensor:
-    """Sum of ``(student - teacher)^2`` over an image, mean over images, in float32."""
-    return F.mse_loss(student, teacher, reduction='sum') / len(teacher)
+from .base import DistillLoss, Tapped, check_same_shape, paired
+from .utils import align_channels, squared_error
 
 
 @MODELS.register_module()

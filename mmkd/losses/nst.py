@@ -7,8 +7,8 @@ from torch import Tensor
 
 from mmkd.registry import MODELS
 
-from .attention_transfer import check_maps, pool_to_smaller
 from .base import DistillLoss, Tapped, fp32, paired
+from .utils import check_maps, pool_to_smaller
 
 
 def _kernel(first: Tensor, second: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from mmkd.registry import MODELS
 
 from .base import DistillLoss, Tapped, check_same_shape, fp32, paired
-from .cwd import align_channels
+from .utils import align_channels
 
 _EPS = 1e-6  # as MMRazor
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from mmkd.registry import MODELS
 
 from .base import DistillLoss, Tapped, fp32, paired
-from .rkd import check_vectors
+from .utils import check_vectors
 
 #: Added to both probabilities inside the logarithm, as in the authors' code.
 _EPS = 1e-7

@@ -8,25 +8,7 @@ from torch import Tensor
 from mmkd.registry import MODELS
 
 from .base import DistillLoss, Tapped, fp32, paired
-
-
-def check_vectors(loss: str, student: Tapped, teacher: Tapped) -> None:
-    """Raise unless both sides are equally many batches of vectors (N, C).
-
-    Args:
-        loss (str): Name of the loss, for the message.
-        student (Tensor | sequence of Tensor): Student side.
-        teacher (Tensor | sequence of Tensor): Teacher side.
-
-    Raises:
-        ValueError: If they are not.
-    """
-    for s, t in paired(student, teacher):
-        if s.ndim != 2 or t.ndim != 2:
-            raise ValueError(
-                f'{loss} takes vectors (N, C), found student {tuple(s.shape)} and teacher '
-                f"{tuple(t.shape)}; tap the pooled vector, such as 'head.fc:input'"
-            )
+from .utils import check_vectors
 
 
 def _relations(feature: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from mmkd.registry import MODELS
 
-from .attention_transfer import check_maps, pool_to_smaller
 from .base import DistillLoss, Tapped, check_same_shape, fp32, paired
+from .utils import check_maps, pool_to_smaller
 
 _INITIAL_VARIANCE = 5.0
 _MINIMAL_VARIANCE = 1e-5

@@ -49,7 +49,7 @@ def test_several_levels_add_up():
 
 
 def test_other_sizes_are_refused():
-    with pytest.raises(ValueError, match=r'\(1, 2, 4, 4\) and \(1, 2, 2, 2\).*same stride'):
+    with pytest.raises(ValueError, match=r'\(1, 2, 4, 4\) and teacher \(1, 2, 2, 2\).*same stride'):
         build(torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 2, 2))
 
 

@@ -79,9 +79,9 @@ def test_huge_half_precision_logits_stay_finite():
 
 def test_other_classes_are_refused():
     loss = KLDivergenceLoss()
-    with pytest.raises(ValueError, match='5 logits and the teacher 7.*same classes'):
+    with pytest.raises(ValueError, match=r'\(2, 5\).*\(2, 7\).*same classes'):
         loss.build(torch.zeros(2, 5), torch.zeros(2, 7))
-    with pytest.raises(ValueError, match=r'must be \(N, K\)'):
+    with pytest.raises(ValueError, match=r'takes logits \(N, K\)'):
         loss.build(torch.zeros(2, 5, 1, 1), torch.zeros(2, 5, 1, 1))
     with pytest.raises(ValueError, match=r'\(2, 5\).*\(3, 5\)'):
         loss(torch.zeros(2, 5), torch.zeros(3, 5))

@@ -1,0 +1,134 @@
+"""Checks and small operations that several losses share."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from .base import Tapped, check_same_shape, fp32, paired
+
+SAME_CLASSES = 'student and teacher must predict the same classes, in the same order'
+
+
+def check_maps(loss: str, student: Tapped, teacher: Tapped) -> None:
+    """Raise unless both sides are equally many maps (N, C, H, W).
+
+    Args:
+        loss (str): Name of the loss, for the message.
+        student (Tensor | sequence of Tensor): Student side.
+        teacher (Tensor | sequence of Tensor): Teacher side.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    for s, t in paired(student, teacher):
+        if s.ndim != 4 or t.ndim != 4:
+            raise ValueError(
+                f'{loss} takes maps (N, C, H, W), found student {tuple(s.shape)} and teacher '
+                f"{tuple(t.shape)}; tap stages, such as 'backbone.layer2'"
+            )
+
+
+def check_same_size(loss: str, student: Tapped, teacher: Tapped) -> None:
+    """Raise unless both sides are equally many maps (N, C, H, W) of equal heights and widths.
+
+    Args:
+        loss (str): Name of the loss, for the message.
+        student (Tensor | sequence of Tensor): Student side.
+        teacher (Tensor | sequence of Tensor): Teacher side.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    check_maps(loss, student, teacher)
+    for s, t in paired(student, teacher):
+        if s.shape[2:] != t.shape[2:]:
+            raise ValueError(
+                f'{loss} compares maps of equal height and width, found student '
+                f'{tuple(s.shape)} and teacher {tuple(t.shape)}; tap levels of the same stride, '
+                "such as 'neck[1]' of a neck that starts at stride 4 and 'neck[0]' of one at 8"
+            )
+
+
+def check_vectors(loss: str, student: Tapped, teacher: Tapped) -> None:
+    """Raise unless both sides are equally many batches of vectors (N, C).
+
+    Args:
+        loss (str): Name of the loss, for the message.
+        student (Tensor | sequence of Tensor): Student side.
+        teacher (Tensor | sequence of Tensor): Teacher side.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    for s, t in paired(student, teacher):
+        if s.ndim != 2 or t.ndim != 2:
+            raise ValueError(
+                f'{loss} takes vectors (N, C), found student {tuple(s.shape)} and teacher '
+                f"{tuple(t.shape)}; tap the pooled vector, such as 'head.fc:input'"
+            )
+
+
+def check_logits(loss: str, student: Tapped, teacher: Tapped) -> None:
+    """Raise unless both sides are equally many logits (N, K) with the same K.
+
+    Args:
+        loss (str): Name of the loss, for the message.
+        student (Tensor | sequence of Tensor): Student side.
+        teacher (Tensor | sequence of Tensor): Teacher side.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    for s, t in paired(student, teacher):
+        if s.ndim != 2 or t.ndim != 2:
+            raise ValueError(
+                f'{loss} takes logits (N, K), found student {tuple(s.shape)} and teacher '
+                f"{tuple(t.shape)}; tap the classifier, such as 'head.fc' or "
+                "'roi_head.bbox_head.fc_cls'"
+            )
+        check_same_shape(s, t, SAME_CLASSES)
+
+
+def align_channels(loss: str, student: Tapped, teacher: Tapped) -> nn.ModuleList:
+    """One layer a level that gives the student's map the teacher's number of channels.
+
+    Args:
+        loss (str): Name of the loss, for the message.
+        student (Tensor | sequence of Tensor): Student side.
+        teacher (Tensor | sequence of Tensor): Teacher side.
+
+    Returns:
+        nn.ModuleList: 1x1 convolutions, or identities where the channels agree.
+
+    Raises:
+        ValueError: If the sides are not equally many maps of equal sizes.
+    """
+    check_same_size(loss, student, teacher)
+    channels = [(s.shape[1], t.shape[1]) for s, t in paired(student, teacher)]
+    return nn.ModuleList(
+        nn.Identity() if ours == theirs else nn.Conv2d(ours, theirs, kernel_size=1)
+        for ours, theirs in channels
+    )
+
+
+def pool_to_smaller(first: Tensor, second: Tensor) -> list[Tensor]:
+    """Average-pool the larger of two maps to the height and width of the smaller."""
+    size = tuple(min(a, b) for a, b in zip(first.shape[2:], second.shape[2:], strict=True))
+    return [x if x.shape[2:] == size else F.adaptive_avg_pool2d(x, size) for x in (first, second)]
+
+
+def pad_boxes(data_samples: list) -> Tensor:
+    """Ground-truth boxes of a batch, (N, B, 4), B >= 1, filled up with boxes of no area."""
+    # Here and below: mmdet and torchvision take seconds to import, which classifiers need not.
+    from mmdet.structures.bbox import get_box_tensor
+
+    boxes = (get_box_tensor(sample.gt_instances.bboxes) for sample in data_samples)
+    return pad_sequence([F.pad(b, (0, 0, 0, 1)) for b in boxes], batch_first=True)
+
+
+@fp32
+def squared_error(student: Tensor, teacher: Tensor) -> Tensor:
+    """Sum of ``(student - teacher)^2`` over an image, mean over images, in float32."""
+    return F.mse_loss(student, teacher, reduction='sum') / len(teacher)
