@@ -1,0 +1,79 @@
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmkd.publish import load_plain, plain_checkpoint, plain_config, publish
+from mmkd.registry import MODELS
+
+
+@pytest.fixture
+def cfg(classifier):
+    return Config(
+        dict(
+            model=dict(
+                type='mmkd.OfflineDistiller',
+                student=classifier.to_dict(),
+                teacher=dict(config='teacher.py', checkpoint='teacher.pth'),
+                losses=dict(kd=dict(type='KLDivergenceLoss', student='head.fc', teacher='head.fc')),
+            ),
+            default_scope='mmpretrain',
+            default_hooks=dict(
+                timer=dict(type='IterTimerHook'), publish=dict(type='mmkd.PublishStudentHook')
+            ),
+            custom_hooks=[dict(type='EMAHook'), dict(type='mmkd.StepSeedHook')],
+            custom_imports=dict(imports=['mmkd', 'mine.networks']),
+            load_from='somewhere.pth',
+        )
+    )
+
+
+def test_plain_config_names_no_distiller_no_teacher_and_no_hook_of_ours(cfg):
+    before = cfg.pretty_text
+    plain = plain_config(cfg)
+    assert 'mmkd' not in plain.pretty_text
+    assert 'teacher' not in plain.pretty_text
+    assert plain.model.type == 'ImageClassifier'
+    assert list(plain.default_hooks) == ['timer']
+    assert [hook.type for hook in plain.custom_hooks] == ['EMAHook']
+    assert plain.custom_imports.imports == ['mine.networks']
+    assert 'load_from' not in plain
+    assert cfg.pretty_text == before
+
+
+def test_the_import_of_mmkd_stays_where_the_student_needs_it(cfg):
+    cfg.model.student.backbone.type = 'mmkd.SomeBackbone'
+    assert plain_config(cfg).custom_imports.imports == ['mmkd', 'mine.networks']
+
+
+def test_a_plain_config_is_left_alone(classifier):
+    cfg = Config(dict(model=classifier.to_dict(), load_from='x.pth'))
+    assert plain_config(cfg).pretty_text == cfg.pretty_text
+
+
+def test_data_preprocessor_of_the_config_goes_to_the_student(cfg):
+    own = cfg.model.student.pop('data_preprocessor')
+    cfg.data_preprocessor = own
+    assert plain_config(cfg).model.data_preprocessor == own
+
+
+def test_published_files_load_key_by_key(cfg, classifier, tmp_path):
+    cfg.custom_imports.imports = ['mmkd']
+    weights = MODELS.build(classifier).state_dict()
+    checkpoint = dict(
+        state_dict={f'student.{k}': v for k, v in weights.items()} | {'losses.a': torch.ones(1)},
+        meta=dict(dataset_meta=dict(classes=('a', 'b')), epoch=3, hook_msgs={}),
+        optimizer=dict(state={}),
+    )
+    publish(checkpoint, cfg, tmp_path / 'deep' / 'student.pth')
+    assert sorted(p.name for p in (tmp_path / 'deep').iterdir()) == ['student.pth', 'student.py']
+    loaded = torch.load(tmp_path / 'deep' / 'student.pth')
+    assert loaded['meta']['dataset_meta'] == dict(classes=('a', 'b'))
+    assert 'optimizer' not in loaded
+    model = MODELS.build(Config.fromfile(tmp_path / 'deep' / 'student.py').model)
+    load_plain(model, str(tmp_path / 'deep' / 'student.pth'), 'test')
+    assert all(torch.equal(v, weights[k]) for k, v in model.state_dict().items())
+
+
+def test_a_bare_state_dict_is_a_checkpoint(cfg):
+    weights = {'student.a': torch.ones(1), 'losses.b': torch.ones(2)}
+    assert plain_checkpoint(weights, plain_config(cfg))['state_dict'].keys() == {'a'}
