@@ -5,7 +5,7 @@ model = dict(
     type='mmkd.OfflineDistiller',
     student=_base_.model,
     teacher=dict(
-        config='configs/demo/digits_teacher.py',
+        config='{{ fileDirname }}/digits_teacher.py',
         checkpoint='work_dirs/demo/digits_teacher/epoch_30.pth',
     ),
     student_loss_weight=0.1,

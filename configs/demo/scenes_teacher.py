@@ -18,9 +18,7 @@ model = dict(
         norm_eval=False,
         init_cfg=None,
     ),
-    neck=dict(
-        in_channels=[32, 64, 128], out_channels=64, num_outs=3, norm_cfg=dict(type='BN')
-    ),
+    neck=dict(in_channels=[32, 64, 128], out_channels=64, num_outs=3, norm_cfg=dict(type='BN')),
     rpn_head=dict(
         in_channels=64, feat_channels=64, anchor_generator=dict(scales=[4], strides=[4, 8, 16])
     ),

@@ -1,14 +1,3 @@
-_base_ = ['../_base_/models/resnet18_cifar.py', '../_base_/schedules/cifar100_crd_240e.py']
+_base_ = './resnet34_resnet18_cifar100.py'
 
-model = dict(
-    _delete_=True,
-    type='mmkd.OfflineDistiller',
-    student=_base_.model,
-    student_loss_weight=0.1,
-    teacher=dict(config='{{ fileDirname }}/../baseline/resnet50_cifar100.py', checkpoint=None),
-    losses=dict(
-        kd=dict(
-            type='KLDivergenceLoss', student='head.fc', teacher='head.fc', tau=4.0, loss_weight=0.9
-        )
-    ),
-)
+model = dict(teacher=dict(config='{{ fileDirname }}/../baseline/resnet50_cifar100.py'))

@@ -1,30 +1,3 @@
-_base_ = ['../_base_/models/resnet18_cifar.py', '../_base_/schedules/cifar100_reviewkd_240e.py']
+_base_ = './resnet34_resnet18_cifar100.py'
 
-model = dict(
-    _delete_=True,
-    type='mmkd.OfflineDistiller',
-    student=_base_.model,
-    teacher=dict(config='{{ fileDirname }}/../baseline/resnet50_cifar100.py', checkpoint=None),
-    losses=dict(
-        review=dict(
-            type='ReviewKDLoss',
-            student=[
-                'backbone.layer1',
-                'backbone.layer2',
-                'backbone.layer3',
-                'backbone.layer4',
-                'neck[0]',
-            ],
-            # Before the last ReLU of each stage.
-            teacher=[
-                'backbone.layer1.2.relu:input',
-                'backbone.layer2.3.relu:input',
-                'backbone.layer3.5.relu:input',
-                'backbone.layer4.2.relu:input',
-                'neck[0]',
-            ],
-            loss_weight=5.0,
-            warmup=20,
-        )
-    ),
-)
+model = dict(teacher=dict(config='{{ fileDirname }}/../baseline/resnet50_cifar100.py'))
