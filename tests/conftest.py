@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import socket
 
 import cv2
 import numpy as np
@@ -111,6 +112,14 @@ _DETECTOR = dict(
         rcnn=dict(score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5), max_per_img=10),
     ),
 )
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
 
 
 @pytest.fixture

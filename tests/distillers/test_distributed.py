@@ -12,7 +12,9 @@ FC_CLS = 'roi_head.bbox_head.fc_cls'
 WORKER = Path(__file__).with_name('distributed_worker.py')
 
 
-def test_all_four_methods_equal_one_process(detector, save_teacher, scene_batch, tmp_path):
+def test_all_four_methods_equal_one_process(
+    detector, save_teacher, scene_batch, tmp_path, free_port
+):
     # Nothing is drawn at random and both images have as many samples: every anchor and RoI counts.
     detector.train_cfg.rpn.sampler.update(num=10**6)
     detector.train_cfg.rcnn.sampler.update(num=10**6, add_gt_as_proposals=True)
@@ -38,7 +40,7 @@ def test_all_four_methods_equal_one_process(detector, save_teacher, scene_batch,
         out = tmp_path / f'{processes}.pth'
         command = [sys.executable, '-m', 'torch.distributed.run', '--master_addr=127.0.0.1']
         command += [
-            '--master_port=29633',
+            f'--master_port={free_port}',
             f'--nproc_per_node={processes}',
             WORKER,
             tmp_path / 'inputs.pth',

@@ -121,8 +121,10 @@ def test_export_of_any_checkpoint_and_no_overwriting(tool, trained, tmp_path):
     assert out.read_bytes() != before
 
 
-def test_two_processes_on_gloo_train_and_test(tool, options, tmp_path, metrics, small_scenes):
-    port = {'PORT': '29611'}
+def test_two_processes_on_gloo_train_and_test(
+    tool, options, tmp_path, metrics, small_scenes, free_port
+):
+    port = {'PORT': str(free_port)}
     tool('dist_train.sh', CONFIG, 2, '--work-dir', tmp_path / 'train', *options, env=port)
     checkpoint = torch.load(tmp_path / 'train' / 'epoch_2.pth')
     # 8 images in batches of 2 on each of 2 processes.
