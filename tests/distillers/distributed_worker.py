@@ -16,7 +16,10 @@ def main(inputs, outputs):
     dist.init_process_group('gloo')
     rank, size = dist.get_rank(), dist.get_world_size()
     torch.manual_seed(0)
-    model = DetectionDistiller(student=student, teacher=teacher, losses=losses).train()
+    # The terms alone: mmdet normalises the detector's own losses by each process's samples.
+    model = DetectionDistiller(
+        student=student, teacher=teacher, losses=losses, student_loss_weight=0.0
+    ).train()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             # Frozen, as in the paper's student: batch statistics are each process's own.
