@@ -16,7 +16,7 @@ MODELS = Registry(
     'model',
     parent=MMENGINE_MODELS,
     scope='mmkd',
-    locations=['mmkd.distillers', 'mmkd.losses'],
+    locations=['mmkd.distillers', 'mmkd.losses', 'mmkd.models'],
 )
 DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='mmkd', locations=['mmkd.datasets'])
 TRANSFORMS = Registry(

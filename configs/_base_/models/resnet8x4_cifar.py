@@ -1,0 +1,11 @@
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(type='mmkd.CIFARResNet', depth=8, stem_channels=32, base_channels=64),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(
+        type='LinearClsHead',
+        num_classes=100,
+        in_channels=256,
+        loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
+    ),
+)

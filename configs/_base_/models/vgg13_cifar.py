@@ -1,0 +1,3 @@
+_base_ = 'vgg8_cifar.py'
+
+model = dict(backbone=dict(depth=13))

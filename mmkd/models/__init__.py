@@ -1,0 +1,3 @@
+"""Networks."""
+
+from .backbones import *  # noqa: F403
