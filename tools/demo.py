@@ -20,10 +20,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 from mmdet.apis import inference_detector, init_detector
-from mmdet.structures import DetDataSample
-from mmdet.visualization import DetLocalVisualizer
 from mmengine.runner import find_latest_checkpoint
-from mmengine.structures import InstanceData
+from mmengine.visualization import Visualizer
 
 from mmkd.datasets import DigitScenes
 from mmkd.visualization.curves import plot_scalar, read_scalars
@@ -135,22 +133,29 @@ def draw_detections(demo: Demo, work_dir: Path, out: Path, rows: int = 3, zoom: 
         for role, (config, checkpoint) in files.items()
     }
     scenes = DigitScenes(split='test', num_images=rows)
-    visualizer = DetLocalVisualizer(bbox_color=(255, 255, 255), line_width=2)
-    visualizer.dataset_meta = scenes.metainfo
+    visualizer = Visualizer()
     figure, grid = plt.subplots(rows, 3, figsize=(12, 4 * rows), layout='constrained')
     for row, scene in zip(grid, scenes, strict=True):
-        truth = InstanceData(
-            bboxes=torch.tensor([x['bbox'] for x in scene['instances']]),
-            labels=torch.tensor([x['bbox_label'] for x in scene['instances']]),
-            scores=torch.ones(len(scene['instances'])),
-        )
-        found = {role: inference_detector(m, scene['img']) for role, m in models.items()}
-        samples = {'ground truth': DetDataSample(pred_instances=truth), **found}
+        truth = scene['instances']
+        boxes = {'ground truth': torch.tensor([instance['bbox'] for instance in truth])}
+        names = {'ground truth': [str(instance['bbox_label']) for instance in truth]}
+        for role, model in models.items():
+            found = inference_detector(model, scene['img']).pred_instances
+            found = found[found.scores > 0.5]
+            boxes[role] = found.bboxes
+            names[role] = [f'{x.labels.item()} ({x.scores.item():.2f})' for x in found]
         image = scene['img'][..., ::-1].repeat(zoom, axis=0).repeat(zoom, axis=1)
-        for axes, (title, sample) in zip(row, samples.items(), strict=True):
-            boxes = sample.pred_instances.bboxes * zoom
-            sample.pred_instances.bboxes = boxes.clamp(max=len(image) - 1)
-            visualizer.add_datasample(title, image, sample, draw_gt=False, pred_score_thr=0.5)
+        for axes, title in zip(row, boxes, strict=True):
+            corners = (boxes[title] * zoom).clamp(max=len(image) - 1)
+            visualizer.set_image(image)
+            visualizer.draw_bboxes(corners, edge_colors='w', line_widths=3)
+            visualizer.draw_texts(
+                names[title],
+                corners[:, :2],
+                font_sizes=20,
+                colors='w',
+                bboxes={'facecolor': 'k', 'edgecolor': 'none', 'pad': 1},
+            )
             axes.imshow(visualizer.get_image())
             axes.set_axis_off()
             axes.set_title(title)

@@ -31,6 +31,9 @@ class CIFAREfficientNet(EfficientNet):
         kwargs: Other arguments of mmpretrain's ``EfficientNet``: ``frozen_stages`` (here 0 freezes
             nothing and 1 the stem), ``norm_eval``, ``drop_path_rate``, ...
 
+    Raises:
+        ValueError: If ``out_indices`` names a stage that there is not.
+
     Example:
         >>> backbone=dict(type='mmkd.CIFAREfficientNet')
     """
@@ -54,5 +57,10 @@ class CIFAREfficientNet(EfficientNet):
         conv_cfg: dict | None = None,
         **kwargs: Any,
     ) -> None:
+        if not all(0 <= i < 5 for i in out_indices):
+            raise ValueError(
+                f'CIFAREfficientNet: out_indices={tuple(out_indices)}; expected numbers from 0 to 4'
+            )
         super().__init__(arch='b0', out_indices=out_indices, conv_cfg=conv_cfg, **kwargs)
         del self.layers[-1]
+        self.out_channels = self.in_channels

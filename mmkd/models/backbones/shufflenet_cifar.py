@@ -70,16 +70,14 @@ class CIFARShuffleNetV1(StagedBackbone):
     Shapes: (N, 3, 32, 32) to (N, 240, 16, 16), (N, 480, 8, 8), (N, 960, 4, 4).
 
     Args:
-        init_cfg (dict or list, optional): Defaults to None, torch's own initialisation, as in the
-            benchmark.
-        kwargs: ``out_indices``, ``frozen_stages``, ``norm_eval``, see
+        kwargs: ``out_indices``, ``frozen_stages``, ``norm_eval``, ``init_cfg``, see
             :class:`~mmkd.models.backbones.base.StagedBackbone`.
 
     Example:
         >>> backbone=dict(type='mmkd.CIFARShuffleNetV1')
     """
 
-    def __init__(self, init_cfg: dict | list | None = None, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         stem = ConvModule(3, 24, 1, norm_cfg=dict(type='BN'))
         layers, source = [], 24
         for stage, (num_blocks, width) in enumerate(zip(_NUM_BLOCKS, (240, 480, 960), strict=True)):
@@ -90,7 +88,7 @@ class CIFARShuffleNetV1(StagedBackbone):
                 units.append(ShuffleUnit(source, width, 3, first, stride))
                 source = width
             layers.append(nn.Sequential(*units))
-        super().__init__(stem, layers, init_cfg=init_cfg, **kwargs)
+        super().__init__(stem, layers, **kwargs)
 
 
 @MODELS.register_module()
@@ -109,16 +107,14 @@ class CIFARShuffleNetV2(StagedBackbone):
     Shapes: (N, 3, 32, 32) to (N, 116, 16, 16), (N, 232, 8, 8), (N, 464, 4, 4), (N, 1024, 4, 4).
 
     Args:
-        init_cfg (dict or list, optional): Defaults to None, torch's own initialisation, as in the
-            benchmark.
-        kwargs: ``out_indices``, ``frozen_stages``, ``norm_eval``, see
+        kwargs: ``out_indices``, ``frozen_stages``, ``norm_eval``, ``init_cfg``, see
             :class:`~mmkd.models.backbones.base.StagedBackbone`; stage 3 is the tail.
 
     Example:
         >>> backbone=dict(type='mmkd.CIFARShuffleNetV2')
     """
 
-    def __init__(self, init_cfg: dict | list | None = None, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         norm_cfg = dict(type='BN')
         stem = ConvModule(3, 24, 1, norm_cfg=norm_cfg)
         layers, source = [], 24
@@ -128,4 +124,4 @@ class CIFARShuffleNetV2(StagedBackbone):
             layers.append(nn.Sequential(*blocks))
             source = width
         tail = ConvModule(source, 1024, 1, norm_cfg=norm_cfg)
-        super().__init__(stem, layers, tail, init_cfg=init_cfg, **kwargs)
+        super().__init__(stem, layers, tail, **kwargs)
