@@ -10,7 +10,6 @@ from mmengine.registry import DefaultScope
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-import mmkd.models  # noqa: F401
 from mmkd.models.backbones.preact_resnet import PreActBlock
 from mmkd.models.backbones.shufflenet_cifar import ShuffleUnit
 from mmkd.registry import MODELS

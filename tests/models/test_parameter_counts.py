@@ -11,7 +11,6 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.models.backbones import ShuffleNetV2
 
-import mmkd.models  # noqa: F401
 from mmkd.registry import MODELS
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / '_base_' / 'models'

@@ -84,7 +84,7 @@ class StagedBackbone(BaseBackbone):
         if self.frozen_stages < 0:
             return
         for name in ['stem', *self.stages[: self.frozen_stages]]:
-            getattr(self, name).requires_grad_(False)
+            getattr(self, name).eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> StagedBackbone:
         super().train(mode)
