@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -116,3 +117,6 @@ def test_config_trains_and_evaluates(name, no_weights, coco_folder, tmp_path):
         assert np.isfinite(history[f'train/{term.key}'].data[0]).all()
     assert runner.iter >= 1
     assert (tmp_path / 'student.pth').exists() == is_distiller(cfg.model)
+    if is_distiller(cfg.model) and cfg.default_hooks.checkpoint.get('save_best'):
+        best = torch.load(tmp_path / 'best_student.pth')['state_dict']
+        assert best.keys() == torch.load(tmp_path / 'student.pth')['state_dict'].keys()
