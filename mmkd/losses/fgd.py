@@ -19,8 +19,8 @@ def scale_masks(
     """Weights of the positions inside and outside of ground-truth boxes.
 
     A box covers the positions from the floor of its low corner to the ceiling of its high one,
-    both included, and weighs them by one over their number; of several boxes the smallest counts.
-    The positions that no box covers weigh alike and sum up to 1.
+    both included, and weighs them by one over their number, as in the authors' code; of several
+    boxes the smallest counts. The positions that no box covers weigh alike and sum up to 1.
 
     Args:
         boxes (Tensor): Ground truth, (N, B, 4), in pixels; a box of no area covers nothing.
@@ -123,11 +123,12 @@ class FGDLoss(DistillLoss):
     :math:`A^C = C\,\mathrm{softmax}(\mathrm{mean}_{ij} |f| / T)`. R is a :class:`GlobalContext`,
     one a side, and a 1x1 convolution aligns f_s where the numbers of channels differ.
 
-    *Focal and Global Knowledge Distillation for Detectors*, Yang et al., CVPR 2022, section 3,
-    whose settings for alpha, beta, gamma and lambda are 5e-5, 2.5e-5, 5e-5, 5e-7 for two-stage,
-    1e-3, 5e-4, 1e-3, 5e-6 for anchor-based and 1.6e-3, 8e-4, 8e-4, 8e-6 for anchor-free one-stage
-    detectors, with T = 0.5 (0.8 in the authors' config of FCOS). The authors' code exchanges the
-    axes of F and B, and scales boxes as if there were no padding; both are put right here.
+    *Focal and Global Knowledge Distillation for Detectors*, Yang et al., CVPR 2022, section 3.
+    Section 4.2 has T = 0.5 and, for alpha, beta, gamma and lambda, 5e-5, 2.5e-5, 5e-5, 5e-7 for
+    two-stage, 1e-3, 5e-4, 1e-3, 5e-6 for anchor-based and 1.6e-3, 8e-4, 8e-3, 8e-6 for anchor-free
+    one-stage detectors. The authors' configs differ in gamma, 5e-4 for anchor-based and 8e-4 for
+    anchor-free ones, and in T, 0.8 for FCOS. Their code scales boxes as if a map covered the image
+    without its padding; here by the padded size.
 
     Shapes: (N, C_s, H, W) and (N, C_t, H, W), two or more teacher channels; with several taps the
     losses add up. Data samples carry ``gt_instances.bboxes`` and ``batch_input_shape``, as mmdet's

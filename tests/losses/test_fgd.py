@@ -134,8 +134,9 @@ def test_student_channels_are_aligned():
     assert value == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize('size', [SIZE, (3, 7)])
 @pytest.mark.parametrize('seed', range(3))
-def test_masks_equal_a_brute_force_loop(seed):
+def test_masks_equal_a_brute_force_loop(seed, size):
     generator = np.random.default_rng(seed)
     boxes = []
     for count in (5, 0, 2):
@@ -144,8 +145,8 @@ def test_masks_equal_a_brute_force_loop(seed):
     padded = torch.zeros(3, 6, 4)
     for image, box in zip(padded, boxes, strict=True):
         image[: len(box)] = torch.from_numpy(box)
-    masks = scale_masks(padded, SIZE, IMAGE)
-    for mask, expected in zip(masks, brute_masks(boxes), strict=True):
+    masks = scale_masks(padded, size, IMAGE)
+    for mask, expected in zip(masks, brute_masks(boxes, size=size), strict=True):
         assert np.allclose(mask[:, 0].numpy(), expected)
 
 
@@ -155,6 +156,16 @@ def test_the_smallest_of_overlapping_boxes_counts():
     assert foreground[0, 0, 1, 1].item() == pytest.approx(1 / 4)
     assert foreground[0, 0, 3, 4].item() == pytest.approx(1 / 30)
     assert background.sum() == 0
+
+
+def test_boxes_are_scaled_by_the_padded_size():
+    boxes = [[[3.0, 2.0, 17.0, 14.0]]] * 3
+    student, teacher, samples = maps(6), maps(6, seed=1), data_samples(boxes)
+    loss = build(student, teacher)
+    for sample in samples:
+        sample.set_metainfo(dict(img_shape=(16, 20)))
+    expected = reference(loss, student.numpy(), teacher.numpy(), boxes)
+    assert loss(student, teacher, samples).item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_background_weighs_one_in_every_image_that_has_any():

@@ -92,6 +92,16 @@ def test_half_precision_deltas_of_1e4_stay_finite(check_autocast):
     check_autocast(build(student, [target, logits]), [student], [target, logits])
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_is_compared_in_float32(dtype):
+    student, teacher = sides()
+    student, teacher = student.to(dtype), [x.to(dtype) for x in teacher]
+    with torch.autocast('cpu', dtype=dtype):
+        value = build(student, teacher)(student, teacher)
+    expected = reference(*(x.double().numpy() for x in (student, *teacher)))
+    assert value.item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_taps_that_cannot_be_compared_are_refused():
     student, (target, logits) = sides()
     with pytest.raises(ValueError, match=r"found \[\(6, 12\), \(6, 12\)\]; give student='roi_head"):

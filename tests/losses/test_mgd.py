@@ -61,11 +61,12 @@ def test_a_masked_position_loses_all_channels_and_others_none():
     assert gone.double().mean().item() == pytest.approx(0.65, abs=0.03)
 
 
-def test_every_step_draws_another_mask():
+def test_every_step_and_image_draws_another_mask():
     student, teacher = maps(2, 3, 8, 8), maps(2, 3, 8, 8, seed=1)
     loss = build(student, teacher)
     masks = [masked_inputs(loss, student, teacher)[1][0] == 0 for _ in range(2)]
     assert not torch.equal(*masks)
+    assert not torch.equal(*masks[0])
 
 
 def test_several_levels_add_up():

@@ -83,6 +83,15 @@ def test_half_precision_features_of_1e4_stay_finite(check_autocast):
     check_autocast(build(student, teacher).float(), student, teacher)
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_is_compared_in_float32(dtype):
+    student, teacher = maps(2, 3, 4, 5).to(dtype), maps(2, 3, 4, 5, seed=1).to(dtype)
+    with torch.autocast('cpu', dtype=dtype):
+        value = build(student, teacher)(student, teacher)
+    expected = reference(student.double().numpy(), teacher.double().numpy())
+    assert value.item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_other_sizes_are_refused():
     with pytest.raises(ValueError, match=r'PKDLoss .*\(1, 2, 4, 4\) and .*same stride'):
         build(maps(1, 2, 4, 4), maps(1, 2, 2, 2))

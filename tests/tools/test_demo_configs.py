@@ -150,7 +150,8 @@ def test_mistakes_on_the_command_line_end_in_a_sentence(tool, tmp_path, options)
     common = [CONFIG, '--work-dir', tmp_path]
     output = tool('train.py', *common, '--cfg-options', 'trian_cfg.max_epochs=1', ok=False)
     assert "has no key 'trian_cfg'; nearest: train_cfg" in output
-    output = tool('train.py', *common, ok=False, env={'CUDA_VISIBLE_DEVICES': ''})
+    missing = 'model.teacher.checkpoint=no/such/file.pth'
+    output = tool('train.py', *common, '--cfg-options', missing, ok=False)
     assert 'model.teacher.checkpoint' in output
     if not torch.cuda.is_available():
         assert '--amp needs a CUDA device' in tool('train.py', *common, '--amp', ok=False)
