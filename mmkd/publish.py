@@ -21,39 +21,68 @@ from torch import nn
 
 from mmkd.version import __version__
 
-#: Prefix of the student's weights in a distiller's state dict.
-STUDENT_PREFIX = 'student.'
+#: Where checkpoints hold a plain model: published, distiller's, with exits, first of several peers.
+_PREFIXES = ('', 'student.', 'student.model.', 'model.', 'networks.0.model.')
 
 
 def is_distiller(model: dict) -> bool:
-    """Whether a model config trains a student."""
-    return 'student' in model
+    """Whether a model config trains a student, or peers."""
+    return 'student' in model or 'networks' in model
 
 
-def plain_model(cfg: Config) -> ConfigDict:
-    """Return the config of the plain model that ``cfg`` trains, with its data preprocessor."""
-    model = copy.deepcopy(cfg.model.student if is_distiller(cfg.model) else cfg.model)
+def _students(model: dict, keep_exits: bool) -> list[tuple[str, dict]]:
+    """Prefix in the state dict and model config of everything that a distiller trains."""
+    if 'networks' in model:
+        # Peers are written without their type.
+        found = [
+            (f'networks.{index}.', dict(type='mmkd.MultiExitClassifier', **network))
+            for index, network in enumerate(model['networks'])
+        ]
+    else:
+        found = [('student.', model['student'])]
+    if keep_exits:
+        return found
+    return [
+        (f'{prefix}model.', student['model'])
+        if student['type'].endswith('MultiExitClassifier')
+        else (prefix, student)
+        for prefix, student in found
+    ]
+
+
+def plain_model(cfg: Config, index: int = 0, keep_exits: bool = False) -> ConfigDict:
+    """Return the config of a plain model that ``cfg`` trains, with its data preprocessor.
+
+    Args and result as for :func:`plain_config`.
+    """
+    model = copy.deepcopy(cfg.model)
+    if is_distiller(model):
+        model = ConfigDict(_students(model, keep_exits)[index][1])
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
     if preprocessor is not None:
         model.setdefault('data_preprocessor', copy.deepcopy(preprocessor))
     return model
 
 
-def plain_config(cfg: Config) -> Config:
-    """Return a config of the student alone.
+def plain_config(cfg: Config, index: int = 0, keep_exits: bool = False) -> Config:
+    """Return a config of a student alone.
 
     Hooks of mmkd are left out, and so is the import of mmkd unless something else lives there.
 
     Args:
         cfg (Config): A distiller's config; a plain one is returned as it is, copied.
+        index (int): Which of several peers. Defaults to the first.
+        keep_exits (bool): Whether a student with exits keeps them. Defaults to False, the network
+            that they start from, as an ordinary model.
 
     Returns:
-        Config: A config that mmdet or mmpretrain load by themselves.
+        Config: A config that mmdet or mmpretrain load by themselves; with exits, together with
+        mmkd.
     """
     cfg = copy.deepcopy(cfg)
     if not is_distiller(cfg.model):
         return cfg
-    cfg.model = plain_model(cfg)
+    cfg.model = plain_model(cfg, index, keep_exits)
     cfg.pop('load_from', None)
     cfg.resume = False
     for name in ('default_hooks', 'custom_hooks'):
@@ -62,6 +91,10 @@ def plain_config(cfg: Config) -> Config:
             cfg[name] = {k: v for k, v in hooks.items() if not _is_ours(v)}
         elif hooks:
             cfg[name] = [v for v in hooks if not _is_ours(v)]
+    if not keep_exits:
+        for name in ('val_evaluator', 'test_evaluator'):
+            if name in cfg:
+                cfg[name] = _single_output(cfg[name])
     imports = cfg.get('custom_imports')
     if imports and not _mentions_mmkd({k: v for k, v in cfg.items() if k != 'custom_imports'}):
         modules = imports['imports']
@@ -70,6 +103,13 @@ def plain_config(cfg: Config) -> Config:
         if not imports['imports']:
             cfg.pop('custom_imports')
     return cfg
+
+
+def _single_output(evaluator: dict | list[dict]) -> dict | list[dict]:
+    """Leave out the metric of outputs that the plain model does not have."""
+    if isinstance(evaluator, dict):
+        return evaluator
+    return [metric for metric in evaluator if metric['type'] != 'mmkd.OutputAccuracy']
 
 
 def _is_ours(value: Any) -> bool:
@@ -82,35 +122,58 @@ def _mentions_mmkd(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and any(_mentions_mmkd(v) for v in value)
 
 
-def plain_state_dict(state_dict: dict[str, Any]) -> dict[str, Any]:
-    """Return the student's part of a distiller's state dict; a plain one as it is."""
-    student = {
-        key.removeprefix(STUDENT_PREFIX): value
-        for key, value in state_dict.items()
-        if key.startswith(STUDENT_PREFIX)
-    }
-    return student or dict(state_dict)
+def _without(prefix: str, state_dict: dict[str, Any]) -> dict[str, Any]:
+    return {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
 
 
-def load_plain(model: nn.Module, checkpoint: str, what: str) -> None:
+def read_state_dict(checkpoint: str, what: str) -> dict[str, Any]:
+    """Return the weights in a file.
+
+    Args:
+        checkpoint (str): Path or URL of the checkpoint.
+        what (str): What the checkpoint is to the user, for messages.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+    try:
+        loaded = CheckpointLoader.load_checkpoint(checkpoint, 'cpu', logger='silent')
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f'{what}: there is no file {checkpoint!r}') from error
+    return loaded.get('state_dict', loaded)
+
+
+def has_networks(state_dict: dict[str, Any]) -> bool:
+    """Whether a checkpoint holds peers."""
+    return any(key.startswith('networks.') for key in state_dict)
+
+
+def has_exits(state_dict: dict[str, Any]) -> bool:
+    """Whether a checkpoint holds a student with exits."""
+    return any(key.startswith(('student.exits.', 'exits.')) for key in state_dict)
+
+
+def load_plain(model: nn.Module, checkpoint: str | dict[str, Any], what: str) -> None:
     """Load a checkpoint, a distiller's or a plain one, into a plain model, key by key.
 
     Args:
         model (nn.Module): The model, wrapped for distributed use or not.
-        checkpoint (str): Path or URL of the checkpoint.
+        checkpoint (str | dict[str, Tensor]): Path or URL of the checkpoint, or the weights in it.
         what (str): What the checkpoint is to the user, for messages.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If a weight is missing, unexpected or of another shape.
     """
-    try:
-        loaded = CheckpointLoader.load_checkpoint(checkpoint, 'cpu', logger='silent')
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f'{what}: there is no file {checkpoint!r}') from error
-    state_dict = plain_state_dict(loaded.get('state_dict', loaded))
+    if isinstance(checkpoint, str):
+        state_dict, name = read_state_dict(checkpoint, what), repr(checkpoint)
+    else:
+        state_dict, name = checkpoint, 'what it holds'
     model = model.module if is_model_wrapper(model) else model
     own = model.state_dict()
+    # A training checkpoint, or one with exits, holds the model under one of these.
+    prefix = max(_PREFIXES, key=lambda prefix: sum(prefix + key in state_dict for key in own))
+    state_dict = _without(prefix, state_dict)
     reshaped = [
         f'{k} {tuple(state_dict[k].shape)} instead of {tuple(own[k].shape)}'
         for k in own.keys() & state_dict.keys()
@@ -128,47 +191,74 @@ def load_plain(model: nn.Module, checkpoint: str, what: str) -> None:
             f'{len(keys)} {kind} (such as {min(keys)})' for kind, keys in wrong.items() if keys
         )
         raise ValueError(
-            f'{what}: {checkpoint!r} does not fit {type(model).__name__} with its {len(own)} '
+            f'{what}: {name} does not fit {type(model).__name__} with its {len(own)} '
             f'weights: {found}. Use it with the config that trained it'
         )
     model.load_state_dict(state_dict, strict=False)
 
 
-def plain_checkpoint(checkpoint: dict[str, Any], cfg: Config) -> dict[str, Any]:
-    """Return what :func:`publish` saves: the student's weights and what a loader needs to know.
-
-    Args:
-        checkpoint (dict): A loaded checkpoint with ``state_dict`` and, usually, ``meta``.
-        cfg (Config): The student's plain config; its text is kept in ``meta``.
-
-    Returns:
-        dict: ``state_dict`` and ``meta``, no optimizer and no history.
-    """
-    meta = checkpoint.get('meta', {})
-    kept = {key: meta[key] for key in ('dataset_meta', 'epoch', 'iter', 'seed') if key in meta}
-    return {
-        'meta': {**kept, 'cfg': cfg.pretty_text, 'mmkd_version': __version__},
-        'state_dict': plain_state_dict(checkpoint.get('state_dict', checkpoint)),
-    }
-
-
-def publish(checkpoint: dict[str, Any], cfg: Config, path: str | Path) -> None:
+def publish(
+    checkpoint: dict[str, Any], cfg: Config, path: str | Path, keep_exits: bool = False
+) -> list[Path]:
     """Write ``path`` (weights) and the config of the same name beside it.
 
+    Of several peers, the first goes to ``student.pth``, the next to ``student2.pth``, and so on.
     The files appear whole or not at all: each is written under another name and then moved.
 
     Args:
-        checkpoint (dict): A loaded checkpoint of a distiller.
+        checkpoint (dict): A loaded checkpoint of a distiller, or a plain model's.
         cfg (Config): The config that trained it.
         path (str | Path): Where the weights go, such as ``work_dir/student.pth``; the config goes
             to the same name with the ending ``.py``.
+        keep_exits (bool): See :func:`plain_config`.
+
+    Returns:
+        list[Path]: The weights' files.
+
+    Raises:
+        ValueError: If the checkpoint holds no weights of a student.
     """
+    paths = []
+    for index in range(num_students(cfg.model)):
+        paths.append(published_path(path, index))
+        _publish_one(checkpoint, cfg, paths[-1], index, keep_exits)
+    return paths
+
+
+def num_students(model: dict) -> int:
+    """How many plain models a model config trains."""
+    return len(model.get('networks', [None]))
+
+
+def published_path(path: str | Path, index: int) -> Path:
+    """Where the student of that index goes: ``student.pth``, ``student2.pth``, ..."""
     path = Path(path)
+    return path.with_stem(f'{path.stem}{index + 1}') if index else path
+
+
+def _publish_one(
+    checkpoint: dict[str, Any], cfg: Config, path: Path, index: int, keep_exits: bool
+) -> None:
+    plain = plain_config(cfg, index, keep_exits)
+    state_dict = checkpoint.get('state_dict', checkpoint)
+    if is_distiller(cfg.model):
+        prefix = _students(cfg.model, keep_exits)[index][0]
+        if not any(key.startswith(prefix) for key in state_dict):
+            raise ValueError(
+                f'the checkpoint holds no weights under {prefix!r}, which the config trains; give '
+                'a checkpoint of a training run of this config'
+            )
+        state_dict = _without(prefix, state_dict)
+    meta = checkpoint.get('meta', {})
+    kept = {key: meta[key] for key in ('dataset_meta', 'epoch', 'iter', 'seed') if key in meta}
+    published = {
+        'meta': {**kept, 'cfg': plain.pretty_text, 'mmkd_version': __version__},
+        'state_dict': state_dict,
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
-    plain = plain_config(cfg)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         weights, config = Path(folder, 'student.pth'), Path(folder, 'student.py')
-        torch.save(plain_checkpoint(checkpoint, plain), weights)
+        torch.save(published, weights)
         plain.dump(config)
         os.replace(config, path.with_suffix('.py'))
         os.replace(weights, path)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmkd.publish import load_plain, plain_checkpoint, plain_config, publish
+from mmkd.publish import load_plain, plain_config, publish
 from mmkd.registry import MODELS
 
 
@@ -74,6 +74,49 @@ def test_published_files_load_key_by_key(cfg, classifier, tmp_path):
     assert all(torch.equal(v, weights[k]) for k, v in model.state_dict().items())
 
 
-def test_a_bare_state_dict_is_a_checkpoint(cfg):
-    weights = {'student.a': torch.ones(1), 'losses.b': torch.ones(2)}
-    assert plain_checkpoint(weights, plain_config(cfg))['state_dict'].keys() == {'a'}
+def test_a_bare_state_dict_is_a_checkpoint(cfg, tmp_path):
+    publish({'student.a': torch.ones(1), 'losses.b': torch.ones(2)}, cfg, tmp_path / 's.pth')
+    assert torch.load(tmp_path / 's.pth')['state_dict'].keys() == {'a'}
+
+
+def test_a_checkpoint_without_the_student_is_refused(cfg, tmp_path):
+    with pytest.raises(ValueError, match=r"no weights under 'student\.'"):
+        publish({'backbone.a': torch.ones(1)}, cfg, tmp_path / 's.pth')
+    assert not list(tmp_path.iterdir())
+
+
+def with_exits(classifier):
+    network = dict(model=classifier.to_dict(), exits=[dict(tap='backbone.layer1', type='E')])
+    return dict(type='mmkd.MultiExitClassifier', **network), network
+
+
+def test_a_student_with_exits_is_published_with_or_without_them(cfg, classifier, tmp_path):
+    cfg.custom_imports.imports = ['mmkd']
+    cfg.model.student, _ = with_exits(classifier)
+    cfg.test_evaluator = [dict(type='Accuracy'), dict(type='mmkd.OutputAccuracy')]
+    weights = {'student.model.a': torch.ones(1), 'student.exits.0.b': torch.ones(2)}
+    publish(weights, cfg, tmp_path / 'student.pth')
+    publish(weights, cfg, tmp_path / 'whole.pth', keep_exits=True)
+    plain, whole = (Config.fromfile(tmp_path / f'{name}.py') for name in ('student', 'whole'))
+    assert plain.model.type == 'ImageClassifier'
+    assert [metric.type for metric in plain.test_evaluator] == ['Accuracy']
+    assert whole.model.type == 'mmkd.MultiExitClassifier'
+    assert [metric.type for metric in whole.test_evaluator] == ['Accuracy', 'mmkd.OutputAccuracy']
+    assert torch.load(tmp_path / 'student.pth')['state_dict'].keys() == {'a'}
+    assert torch.load(tmp_path / 'whole.pth')['state_dict'].keys() == {'model.a', 'exits.0.b'}
+
+
+def test_every_peer_is_published(cfg, classifier, tmp_path):
+    cfg.custom_imports.imports = ['mmkd']
+    _, network = with_exits(classifier)
+    cfg.model = dict(type='mmkd.MutualDistiller', networks=[network, network])
+    weights = {
+        f'networks.{index}.{key}': torch.full((1,), float(index))
+        for index in (0, 1)
+        for key in ('model.a', 'exits.0.b')
+    }
+    paths = publish(weights, cfg, tmp_path / 'student.pth')
+    assert [path.name for path in paths] == ['student.pth', 'student2.pth']
+    for index, path in enumerate(paths):
+        assert torch.load(path)['state_dict'] == {'a': torch.tensor([float(index)])}
+        assert Config.fromfile(path.with_suffix('.py')).model.type == 'ImageClassifier'

@@ -1,4 +1,7 @@
-"""Evaluate a student: any checkpoint of a distiller, or a published one. Needs no teacher."""
+"""Evaluate any checkpoint of a distiller, or a published one. Needs no teacher.
+
+A checkpoint that holds exits or several networks is evaluated with all of them.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmkd.engine.launch import add_common_arguments, load_config, prepare_distributed
-from mmkd.publish import load_plain, plain_config
+from mmkd.publish import has_exits, has_networks, load_plain, plain_config, read_state_dict
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,11 +46,14 @@ def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = parse_args()
-    cfg = plain_config(load_config(args))
+    cfg = load_config(args)
+    state_dict = read_state_dict(args.checkpoint, 'CHECKPOINT')
+    if not (has_networks(state_dict) and 'networks' in cfg.model):
+        cfg = plain_config(cfg, keep_exits=has_exits(state_dict))
     apply_test_options(cfg, args)
     prepare_distributed(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    load_plain(runner.model, args.checkpoint, 'CHECKPOINT')
+    load_plain(runner.model, state_dict, f'CHECKPOINT {args.checkpoint}')
     runner.test()
 
 

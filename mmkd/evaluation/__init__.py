@@ -1,0 +1,5 @@
+"""Metrics."""
+
+from .output_accuracy import OutputAccuracy
+
+__all__ = ['OutputAccuracy']

@@ -1,0 +1,236 @@
+"""A classifier with exits."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from mmkd.registry import MODELS
+from mmkd.taps import Taps
+
+from .early_exit import early_exit
+
+#: Name of a network's own classifier among its outputs.
+MAIN = 'main'
+#: Name of the output of early-exit inference.
+EARLY_EXIT = 'early_exit'
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the classifiers of one network gave, from the shallowest exit to the main one.
+
+    Args:
+        logits (list[Tensor]): (N, num_classes) each.
+        features (list[Tensor]): The map that each classifier pools, (N, C_e, H_e, W_e).
+    """
+
+    logits: list[Tensor]
+    features: list[Tensor]
+
+    def detach(self) -> Outputs:
+        """The same without gradient."""
+        return Outputs([z.detach() for z in self.logits], [h.detach() for h in self.features])
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put all modules in ``eval()``, and afterwards each back to what it was."""
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, was_training in training.items():
+            module.training = was_training
+
+
+@MODELS.register_module()
+class MultiExitClassifier(BaseModel):
+    """An image classifier and exits that start at its taps.
+
+    The classifier stays an ordinary mmpretrain model under the attribute ``model``; the exits can
+    be taken away without touching it.
+
+    Args:
+        model (dict): Config of an mmpretrain ``ImageClassifier`` with a linear head.
+        exits (sequence of dict): From shallow to deep. Each is the config of an
+            :class:`~mmkd.models.exits.Exit` plus ``tap``, the path where it starts
+            (:class:`~mmkd.taps.Tap`). ``num_classes`` is the head's unless given.
+        feature_tap (str): Path of the network's own last map, which objectives compare with the
+            exits'; of a tuple the last. Defaults to ``'neck:input'``, what the pooling sees.
+        threshold (float or sequence of float, optional): Confidence, of all exits or of each, from
+            which on a sample leaves by an exit in prediction (:func:`early_exit`). Defaults to
+            None, all outputs are computed.
+        input_shape (tuple[int]): Shape (C, H, W) of the dummy image of the dry forward that checks
+            taps and channels at construction. Defaults to (3, 64, 64).
+        data_preprocessor (dict, optional): Used if ``model`` has none of its own.
+
+    Raises:
+        ValueError: If a tap names no module, an exit does not fit what it gives, or there is not
+            one threshold for each exit.
+
+    Example:
+        >>> model = dict(
+        ...     type='mmkd.MultiExitClassifier',
+        ...     model=dict(type='ImageClassifier', ...),
+        ...     exits=[dict(tap='backbone.layer1', type='mmkd.BottleneckExit', ...)])
+    """
+
+    def __init__(
+        self,
+        model: dict,
+        exits: Sequence[dict] = (),
+        feature_tap: str = 'neck:input',
+        threshold: float | Sequence[float] | None = None,
+        input_shape: tuple[int, int, int] = (3, 64, 64),
+        data_preprocessor: dict | None = None,
+    ) -> None:
+        model = copy.deepcopy(model)
+        if data_preprocessor is not None:
+            model.setdefault('data_preprocessor', data_preprocessor)
+        model = MODELS.build(model)
+        super().__init__(data_preprocessor=model.data_preprocessor)
+        if not isinstance(getattr(getattr(model, 'head', None), 'fc', None), nn.Linear):
+            raise ValueError(
+                'MultiExitClassifier: model.head needs a linear classifier `fc`, as '
+                f'LinearClsHead has; found {type(getattr(model, "head", None)).__name__}'
+            )
+        self.model = model
+        self.exits = nn.ModuleList()
+        self.taps = []
+        for index, cfg in enumerate(exits):
+            cfg = {'_scope_': 'mmkd', 'num_classes': model.head.fc.out_features, **cfg}
+            if not cfg.get('tap'):
+                raise ValueError(
+                    f'exits[{index}].tap is missing: give where the exit starts, such as '
+                    "tap='backbone.layer1'"
+                )
+            self.taps.append(cfg.pop('tap'))
+            try:
+                self.exits.append(MODELS.build(cfg))
+            except TypeError as error:
+                raise TypeError(f'exits[{index}]: {error}') from error
+        if isinstance(threshold, (int, float)):
+            threshold = [threshold] * len(self.exits)
+        if threshold is not None and len(threshold) != len(self.exits):
+            raise ValueError(
+                f'MultiExitClassifier: threshold={list(threshold)} for {len(self.exits)} exits; '
+                'give one number for all, or one for each'
+            )
+        self.feature_tap, self.threshold, self.input_shape = feature_tap, threshold, input_shape
+        self._check()
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the outputs: ``exit1``, ``exit2``, ..., ``main``."""
+        return [f'exit{index + 1}' for index in range(len(self.exits))] + [MAIN]
+
+    @torch.no_grad()
+    def _check(self) -> None:
+        """Run a dummy batch, so that a wrong tap or number of channels stops here."""
+        with evaluating(self), Taps(self.model, [*self.taps, self.feature_tap]) as record:
+            self.model(torch.zeros(2, *self.input_shape), mode='tensor')
+            for index, tap in enumerate(self.taps):
+                try:
+                    self.exits[index](record[tap])
+                except (RuntimeError, ValueError, AttributeError, TypeError) as error:
+                    found = tuple(getattr(record[tap], 'shape', ())) or type(record[tap]).__name__
+                    raise ValueError(
+                        f'exits[{index}] ({type(self.exits[index]).__name__}) does not fit what '
+                        f'tap={tap!r} gives, {found}: {error}; correct in_channels or the tap'
+                    ) from error
+
+    def outputs(self, inputs: Tensor) -> Outputs:
+        """Run the network and all its exits.
+
+        Args:
+            inputs (Tensor): Normalised batch, (N, C, H, W).
+        """
+        with Taps(self.model, [*self.taps, self.feature_tap]) as record:
+            logits = self.model(inputs, mode='tensor')
+        exits = [run(record[tap]) for run, tap in zip(self.exits, self.taps, strict=True)]
+        feature = record[self.feature_tap]
+        if isinstance(feature, (tuple, list)):
+            feature = feature[-1]
+        return Outputs(
+            logits=[z for _, z in exits] + [logits],
+            features=[h for h, _ in exits] + [feature],
+        )
+
+    def classification_loss(self, logits: Tensor, data_samples: list) -> Tensor:
+        """The head's own loss on the logits of any classifier, a scalar."""
+        # The head's method, so that label smoothing and mixed labels count for exits too.
+        return self.model.head._get_loss(logits, data_samples)['loss']
+
+    def classification_losses(self, outputs: Outputs, data_samples: list) -> list[Tensor]:
+        """The head's own loss on every classifier's logits, a scalar each."""
+        return [self.classification_loss(z, data_samples) for z in outputs.logits]
+
+    def scores(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Logits of every output and, with exits, of their ensemble, by name.
+
+        The ensemble is the sum of all logits (*Rethinking Online Knowledge Distillation with
+        Multi-Exits*, Table 2).
+        """
+        scores = dict(zip(self.names, self.outputs(inputs).logits, strict=True))
+        if len(scores) > 1:
+            scores['ensemble'] = torch.stack(list(scores.values())).sum(dim=0)
+        return scores
+
+    def forward(
+        self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor'
+    ) -> Any:
+        """Predict with the main classifier or, with a ``threshold``, the first confident exit.
+
+        Args:
+            inputs (Tensor): Normalised batch, (N, C, H, W).
+            data_samples (list, optional): The batch's data samples.
+            mode (str): ``'tensor'`` or ``'predict'``.
+
+        Returns:
+            The main classifier's logits for ``'tensor'``; data samples for ``'predict'``, with
+            ``outputs``, a dict of logits (num_classes,) by the name of the output. With a
+            ``threshold`` the only output is ``'early_exit'``, and ``exit`` names who gave it.
+
+        Raises:
+            ValueError: For another mode.
+        """
+        if mode == 'tensor':
+            return self.outputs(inputs).logits[-1]
+        if mode != 'predict':
+            raise ValueError(
+                f'MultiExitClassifier has no mode={mode!r}; train it with mmkd.MultiExitDistiller'
+            )
+        if self.threshold is None:
+            return predictions(self.model.head, self.scores(inputs), MAIN, data_samples)
+        logits, taken = early_exit(self, inputs, self.threshold)
+        scores = {EARLY_EXIT: logits}
+        samples = predictions(self.model.head, scores, EARLY_EXIT, data_samples)
+        for sample, index in zip(samples, taken.tolist(), strict=True):
+            sample.set_field(self.names[index], 'exit')
+        return samples
+
+
+def predictions(
+    head: nn.Module, scores: dict[str, Tensor], main: str, data_samples: list | None
+) -> list:
+    """Data samples with the prediction of one output and the logits of all.
+
+    Args:
+        head (nn.Module): Classification head that makes data samples.
+        scores (dict[str, Tensor]): Logits by name, (N, num_classes) each.
+        main (str): The output that is ``pred_score`` and ``pred_label``.
+        data_samples (list, optional): The batch's data samples.
+    """
+    samples = head._get_predictions(scores[main], data_samples)
+    for index, sample in enumerate(samples):
+        sample.set_field({name: z[index] for name, z in scores.items()}, 'outputs')
+    return samples
