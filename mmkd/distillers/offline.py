@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -43,8 +44,8 @@ class OfflineDistiller(BaseDistiller):
         student (dict): Model config of the student.
         losses (dict[str, dict]): The terms. Each is the config of a
             :class:`~mmkd.losses.DistillLoss` plus ``student`` and ``teacher``, a tap or a list of
-            taps (:class:`~mmkd.taps.Tap`), and optionally ``warmup`` and ``by_epoch``
-            (:class:`~mmkd.distillers.terms.Term`). Logged as ``loss_<name>``.
+            taps (:class:`~mmkd.taps.Tap`), and optionally ``begin``, ``end``, ``warmup`` and
+            ``by_epoch`` (:class:`~mmkd.distillers.terms.Term`). Logged as ``loss_<name>``.
         teacher (dict, optional): ``config`` and ``checkpoint`` (:class:`Teacher`).
         teachers (dict[str, dict], optional): Several, by name; their taps are written
             ``'name:backbone.layer2'``. Give ``teacher`` or ``teachers``.
@@ -143,12 +144,14 @@ class OfflineDistiller(BaseDistiller):
 
     def _sides(self, term: Term, student: Taps, teachers: dict[str, Taps]) -> tuple[Any, Any]:
         """The tensors that a term compares."""
+        return read(student, term.student), self._teacher_side(term, teachers)
 
+    def _teacher_side(self, term: Term, teachers: dict[str, Taps]) -> Any:
         def from_teacher(path: str) -> Any:
             name, rest = self._locate(path)
             return teachers[name][rest]
 
-        return read(student, term.student), read(from_teacher, term.teacher)
+        return read(from_teacher, term.teacher)
 
     def _dry_samples(self, input_shape: tuple[int, int, int]) -> list | None:
         """Data samples of the dry forward's two images, if the models need any."""
@@ -204,7 +207,9 @@ class OfflineDistiller(BaseDistiller):
             ValueError: If a term's name collides with one of the student's losses.
             RuntimeError: If a tap was not reached or overwritten in place.
         """
-        with Taps(self.student, self._student_paths(self.terms)) as student:
+        factors = [term.factor() for term in self.terms]
+        active = [term for term, factor in zip(self.terms, factors, strict=True) if factor]
+        with Taps(self.student, self._student_paths(active)) as student:
             losses = self.student(inputs, data_samples, mode='loss')
         # MMEngine logs the total as `loss`, the name mmpretrain gives its only loss.
         losses = {
@@ -213,15 +218,65 @@ class OfflineDistiller(BaseDistiller):
             else value
             for key, value in losses.items()
         }
-        teachers = self._teacher_records(self.terms, inputs, data_samples, student)
-        for term in self.terms:
+        teachers = self._teacher_records(active, inputs, data_samples, student)
+        for term, factor in zip(self.terms, factors, strict=True):
             if term.key in losses:
                 raise ValueError(
                     f"losses.{term.name} is logged as {term.key!r}, which is one of the student's "
                     f'own losses {sorted(losses)}; rename the term'
                 )
-            sides = self._sides(term, student, teachers)
-            losses[term.key] = term.factor() * self.losses[term.name](*sides, data_samples)
+            loss = self.losses[term.name]
+            if factor:
+                sides = self._sides(term, student, teachers)
+                losses[term.key] = factor * loss(*sides, data_samples)
+            else:
+                # DDP waits for a gradient of every parameter.
+                losses[term.key] = sum(
+                    (0 * p.sum() for p in loss.parameters() if p.requires_grad),
+                    start=inputs.new_zeros(()),
+                )
+        return losses
+
+    def pretrain_losses(
+        self, inputs: Tensor, data_samples: list, names: Sequence[str]
+    ) -> dict[str, Tensor]:
+        """Return what a pre-training phase minimises, one entry ``loss_<name>`` a term.
+
+        It is the term's ``pretrain_loss`` of the teacher's side where the loss has one, else the
+        term itself. The student's own losses are not there.
+
+        Args:
+            inputs (Tensor): Batch normalised for the student, (N, C, H, W).
+            data_samples (list): The batch's data samples.
+            names (sequence of str): The terms, keys of ``losses``.
+
+        Raises:
+            KeyError: If there is no term of a name.
+        """
+        for name in names:
+            if name not in self.losses:
+                raise KeyError(
+                    f'PretrainHook.losses has {name!r}; expected keys of model.losses: '
+                    f'{sorted(self.losses.keys())}'
+                )
+        terms = [term for term in self.terms if term.name in names]
+        paths = self._student_paths(
+            [term for term in terms if not hasattr(self.losses[term.name], 'pretrain_loss')]
+        )
+        with Taps(self.student, paths) as student:
+            if only_features(paths):
+                if paths:
+                    run_features(self.student, paths, inputs)
+            else:
+                self.student(inputs, data_samples, mode='loss')
+        teachers = self._teacher_records(terms, inputs, data_samples, student)
+        losses = {}
+        for term in terms:
+            loss = self.losses[term.name]
+            if hasattr(loss, 'pretrain_loss'):
+                losses[term.key] = loss.pretrain_loss(self._teacher_side(term, teachers))
+            else:
+                losses[term.key] = loss(*self._sides(term, student, teachers), data_samples)
         return losses
 
     def _weighted(self, value: Any) -> Any:

@@ -24,15 +24,31 @@ class Term:
         name (str): Key in ``losses``; logged as ``loss_<name>``.
         student (str | sequence of str): Tap or taps of the student.
         teacher (str | sequence of str): Tap or taps of the teacher.
-        warmup (int): Length of the linear warm-up of the weight. Defaults to 0, none.
-        by_epoch (bool): Whether ``warmup`` counts epochs or iterations. Defaults to True.
+        begin (int): Progress at which the term is switched on. Defaults to 0.
+        end (int, optional): Progress at which it is switched off again; 0 for a term of the
+            pre-training phase alone (:class:`~mmkd.engine.hooks.PretrainHook`). Defaults to None,
+            never.
+        warmup (int): Length of the linear warm-up of the weight, from ``begin``. Defaults to 0,
+            none.
+        by_epoch (bool): Whether ``begin``, ``end`` and ``warmup`` count epochs or iterations.
+            Defaults to True.
     """
 
     name: str
     student: Paths
     teacher: Paths
+    begin: int = 0
+    end: int | None = None
     warmup: int = 0
     by_epoch: bool = True
+
+    def __post_init__(self) -> None:
+        for key in ('begin', 'end', 'warmup'):
+            value = getattr(self, key)
+            if value is not None and value < 0:
+                raise ValueError(f'losses.{self.name}.{key} must not be negative, found {value}')
+        if self.end is not None and self.end < self.begin:
+            raise ValueError(f'losses.{self.name}.end={self.end} lies before begin={self.begin}')
 
     @property
     def key(self) -> str:
@@ -40,26 +56,28 @@ class Term:
         return f'loss_{self.name}'
 
     def factor(self) -> float:
-        """Weight factor of the warm-up, ``min(1, (progress + 1) / warmup)``.
+        """Weight factor of the term now.
 
-        Progress is read off MMEngine's message hub, where the runner writes it and resume restores
-        it.
+        0 outside of [begin, end), else ``min(1, (progress - begin + 1) / warmup)``. Progress is
+        read off MMEngine's message hub, where the runner writes it and resume restores it.
 
         Raises:
-            ValueError: If a warm-up in epochs is longer than the run, as it is in every
+            ValueError: If a time in epochs is longer than the run, as it is in every
                 iteration-based loop, whose epoch never advances.
         """
-        if not self.warmup:
-            return 1.0
         hub = MessageHub.get_current_instance()
-        if self.by_epoch and self.warmup > hub.get_info('max_epochs', self.warmup):
-            raise ValueError(
-                f'losses.{self.name}.warmup={self.warmup} epochs, but the run has max_epochs='
-                f'{hub.get_info("max_epochs")}; in an iteration-based loop set by_epoch=False and '
-                'give warmup in iterations'
-            )
-        progress = hub.get_info('epoch' if self.by_epoch else 'iter', 0)
-        return min(1.0, (progress + 1) / self.warmup)
+        for key in ('begin', 'end', 'warmup'):
+            epochs = getattr(self, key) or 0
+            if self.by_epoch and epochs > hub.get_info('max_epochs', epochs):
+                raise ValueError(
+                    f'losses.{self.name}.{key}={epochs} epochs, but the run has max_epochs='
+                    f'{hub.get_info("max_epochs")}; in an iteration-based loop set by_epoch=False '
+                    f'and give {key} in iterations'
+                )
+        progress = hub.get_info('epoch' if self.by_epoch else 'iter', 0) - self.begin
+        if progress < 0 or (self.end is not None and progress >= self.end - self.begin):
+            return 0.0
+        return min(1.0, (progress + 1) / self.warmup) if self.warmup else 1.0
 
 
 def paths_of(tapped: Paths) -> list[str]:
@@ -78,7 +96,7 @@ def build_terms(losses: dict[str, dict]) -> tuple[list[Term], ModuleDict]:
 
     Args:
         losses (dict[str, dict]): Name to loss config with ``student`` and ``teacher`` taps and,
-            optionally, ``warmup`` and ``by_epoch``.
+            optionally, ``begin``, ``end``, ``warmup`` and ``by_epoch``.
 
     Raises:
         ValueError: If a tap is missing or a schedule is not understood.
@@ -93,10 +111,10 @@ def build_terms(losses: dict[str, dict]) -> tuple[list[Term], ModuleDict]:
                     f'losses.{name}.{side} is missing: give the tap, such as '
                     f"{side}='backbone.layer2'"
                 )
-        schedule = {key: cfg.pop(key) for key in ('warmup', 'by_epoch') if key in cfg}
+        schedule = {
+            key: cfg.pop(key) for key in ('begin', 'end', 'warmup', 'by_epoch') if key in cfg
+        }
         terms.append(Term(name, cfg.pop('student'), cfg.pop('teacher'), **schedule))
-        if terms[-1].warmup < 0:
-            raise ValueError(f'losses.{name}.warmup must not be negative, found {schedule}')
         try:
             loss = MODELS.build({'_scope_': 'mmkd', **cfg})
         except TypeError as error:

@@ -257,12 +257,12 @@ def test_a_tap_overwritten_in_place_is_refused(classifier, wide, save_teacher):
         distiller(classifier, save_teacher(wide), losses=dict(hint=hint))
 
 
-class TestWarmup:
+class TestSchedule:
     @pytest.fixture(autouse=True)
     def hub(self):
-        hub = MessageHub.get_instance('warmup')
+        hub = MessageHub.get_instance('schedule')
         yield hub
-        MessageHub._instance_dict.pop('warmup')
+        MessageHub._instance_dict.pop('schedule')
 
     def test_weight_grows_linearly_to_one(self, hub):
         term = Term('a', 's', 't', warmup=4)
@@ -272,6 +272,41 @@ class TestWarmup:
             hub.update_info('epoch', epoch)
             factors.append(term.factor())
         assert factors == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+
+    def test_a_term_is_on_from_begin_to_end_and_warms_up_from_begin(self, hub):
+        term = Term('a', 's', 't', begin=1, end=5, warmup=2)
+        hub.update_info('max_epochs', 10)
+        factors = []
+        for epoch in range(7):
+            hub.update_info('epoch', epoch)
+            factors.append(term.factor())
+        assert factors == [0.0, 0.5, 1.0, 1.0, 1.0, 0.0, 0.0]
+
+    def test_a_term_that_is_off_costs_nothing_and_leaves_no_gradient(
+        self, hub, classifier, wide, save_teacher, image_batch
+    ):
+        hint = dict(type='HintLoss', student='backbone.layer2', teacher='backbone.layer2', begin=3)
+        model = distiller(classifier, save_teacher(wide), losses=dict(hint=hint))
+        seen = []
+        model.teachers[''].model.backbone.register_forward_hook(lambda *args: seen.append(1))
+        data = model.data_preprocessor(image_batch(), True)
+        losses = model(**data, mode='loss')
+        sum(losses.values()).backward()
+        assert losses['loss_hint'] == 0
+        assert not seen
+        # Zero, not None, which DDP would wait for.
+        assert all((p.grad == 0).all() for p in model.losses.parameters())
+        hub.update_info('epoch', 3)
+        assert model(**data, mode='loss')['loss_hint'] > 0
+        assert seen
+
+    @pytest.mark.parametrize(
+        ('schedule', 'message'),
+        [(dict(begin=-1), 'losses.a.begin'), (dict(begin=5, end=4), 'losses.a.end=4.*begin=5')],
+    )
+    def test_impossible_times_are_refused(self, schedule, message):
+        with pytest.raises(ValueError, match=message):
+            Term('a', 's', 't', **schedule)
 
     def test_in_iterations(self, hub):
         hub.update_info('iter', 9)

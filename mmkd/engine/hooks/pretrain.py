@@ -1,0 +1,103 @@
+"""A phase of pre-training before the first epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import torch
+from mmengine.dist import all_reduce_params, get_world_size
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.runner import Runner
+
+from mmkd.registry import HOOKS
+
+
+@HOOKS.register_module()
+class PretrainHook(Hook):
+    """Minimise some terms alone before training starts, with an optimizer of their own.
+
+    A term whose loss has a ``pretrain_loss`` (FactorTransferLoss, an auto-encoder of the teacher's
+    features) trains its own layers on the teacher's side, and is a usual term afterwards. Any other
+    term is trained through the student, without the student's own loss (ABLoss, FSPLoss); give it
+    ``end=0`` where it counts in this phase only. Training then starts with a fresh optimizer and
+    schedule.
+
+    The phase is not repeated when a run is resumed. A run stopped within it starts it again.
+
+    Args:
+        losses (sequence of str): The terms, keys of ``model.losses``.
+        epochs (int): Length of the phase.
+        optimizer (dict, optional): Config of the optimizer. Defaults to that of
+            ``optim_wrapper``. The learning rate is constant.
+
+    Raises:
+        ValueError: If there is no term or no epoch.
+
+    Example:
+        >>> custom_hooks = [dict(type='mmkd.PretrainHook', losses=['ab'], epochs=30)]
+    """
+
+    # Before hooks that look at the weights that training starts from.
+    priority = 'HIGH'
+
+    def __init__(self, losses: Sequence[str], epochs: int, optimizer: dict | None = None) -> None:
+        if not losses or isinstance(losses, str):
+            raise ValueError(f'PretrainHook.losses must be a list of names, found {losses!r}')
+        if epochs < 1:
+            raise ValueError(f'PretrainHook.epochs must be positive, found {epochs}')
+        self.losses = list(losses)
+        self.epochs = epochs
+        self.optimizer = optimizer
+
+    def before_train(self, runner: Runner) -> None:
+        if runner.iter > 0:
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not hasattr(model, 'pretrain_losses'):
+            raise TypeError(
+                f'PretrainHook needs a distiller with terms, found {type(model).__name__}'
+            )
+        cfg = dict(runner.cfg.optim_wrapper)
+        if self.optimizer is not None:
+            cfg['optimizer'] = self.optimizer
+        modules = [loss for name, loss in model.losses.items() if name in self.losses]
+        with ExitStack() as stack:
+            for loss in modules:
+                if hasattr(loss, 'pretraining'):
+                    stack.enter_context(loss.pretraining())
+            model.train()
+            optim_wrapper = build_optim_wrapper(model, cfg)
+            for epoch in range(self.epochs):
+                means = self._run_epoch(runner, model, optim_wrapper, epoch)
+                runner.logger.info(
+                    f'Pre-training epoch [{epoch + 1}/{self.epochs}]  '
+                    + '  '.join(f'{key}: {value:.4f}' for key, value in means.items())
+                )
+
+    def _run_epoch(
+        self, runner: Runner, model: torch.nn.Module, optim_wrapper: OptimWrapper, epoch: int
+    ) -> dict[str, float]:
+        """Return the means of the terms."""
+        loader = runner.train_dataloader
+        if hasattr(loader.sampler, 'set_epoch'):
+            loader.sampler.set_epoch(epoch)
+        totals: dict[str, torch.Tensor] = {}
+        for data in loader:
+            data = model.data_preprocessor(data, training=True)
+            with optim_wrapper.optim_context(model):
+                losses = model.pretrain_losses(**data, names=self.losses)
+            loss = optim_wrapper.scale_loss(sum(losses.values()))
+            optim_wrapper.backward(loss)
+            if get_world_size() > 1:
+                # Past DDP, which would wait for the gradients of parameters that have none here.
+                all_reduce_params(
+                    [p.grad for p in model.parameters() if p.grad is not None], op='mean'
+                )
+            optim_wrapper.step()
+            optim_wrapper.zero_grad()
+            for key, value in losses.items():
+                totals[key] = totals.get(key, 0) + value.detach()
+        return {key: value.item() / len(loader) for key, value in totals.items()}

@@ -1,0 +1,131 @@
+import copy
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from torch.utils.data import DataLoader
+
+from mmkd.distillers import OfflineDistiller
+from mmkd.engine import PretrainHook
+
+TAPS = dict(student='backbone.layer2', teacher='backbone.layer2')
+WORKER = Path(__file__).with_name('pretrain_worker.py')
+
+
+def make(classifier, save_teacher, **term):
+    torch.manual_seed(0)
+    return OfflineDistiller(
+        student=classifier, teacher=save_teacher(classifier), losses=dict(a=dict(**TAPS, **term))
+    )
+
+
+@pytest.fixture
+def runner(image_batch):
+    """What the hook uses of a runner."""
+    batch = image_batch(8)
+    loader = DataLoader(
+        list(zip(batch['inputs'], batch['data_samples'], strict=True)),
+        batch_size=4,
+        collate_fn=lambda pairs: dict(
+            zip(('inputs', 'data_samples'), zip(*pairs, strict=True), strict=True)
+        ),
+    )
+    optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.05, momentum=0.9))
+    return SimpleNamespace(
+        iter=0,
+        cfg=Config(dict(optim_wrapper=optim_wrapper)),
+        train_dataloader=loader,
+        logger=MMLogger('pretrain'),
+    )
+
+
+def test_an_autoencoder_of_the_teacher_leaves_the_student_alone(
+    classifier, save_teacher, runner, image_batch
+):
+    runner.model = make(classifier, save_teacher, type='FactorTransferLoss')
+    loss, data = runner.model.losses.a, runner.model.data_preprocessor(image_batch(), True)
+    with pytest.raises(RuntimeError, match='PretrainHook'):
+        runner.model(**data, mode='loss')
+    error = runner.model.pretrain_losses(**data, names=['a'])['loss_a']
+    before = copy.deepcopy(runner.model.state_dict())
+    PretrainHook(['a'], epochs=20).before_train(runner)
+    after = runner.model.state_dict()
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert changed
+    assert all(key.startswith(('losses.a.paraphrasers', 'losses.a.pretrained')) for key in changed)
+    assert runner.model.pretrain_losses(**data, names=['a'])['loss_a'] < 0.5 * error
+    assert not any(p.requires_grad for p in loss.paraphrasers.parameters())
+    assert runner.model(**data, mode='loss')['loss_a'].isfinite()
+
+
+def test_a_term_through_the_student_trains_it_without_its_own_loss(
+    classifier, save_teacher, runner, image_batch
+):
+    runner.model = model = make(classifier, save_teacher, type='HintLoss', end=0)
+    before = copy.deepcopy(model.state_dict())
+    data = model.data_preprocessor(image_batch(), True)
+    error = model.pretrain_losses(**data, names=['a'])['loss_a']
+    optimizer = dict(type='SGD', lr=0.2, momentum=0.9)
+    PretrainHook(['a'], epochs=10, optimizer=optimizer).before_train(runner)
+    assert model.pretrain_losses(**data, names=['a'])['loss_a'] < 0.5 * error
+    head = [key for key in before if key.startswith('student.head')]
+    assert head
+    assert all(torch.equal(before[key], model.state_dict()[key]) for key in head)
+    assert all(p.grad is None for p in model.parameters())
+    # end=0: from now on the student learns from its own loss alone.
+    assert model(**data, mode='loss')['loss_a'] == 0
+
+
+def test_a_resumed_run_does_not_repeat_the_phase(classifier, save_teacher, runner):
+    runner.model = make(classifier, save_teacher, type='HintLoss')
+    before = copy.deepcopy(runner.model.state_dict())
+    runner.iter = 1
+    PretrainHook(['a'], epochs=1).before_train(runner)
+    assert all(torch.equal(before[key], value) for key, value in runner.model.state_dict().items())
+
+
+def test_processes_end_the_phase_with_equal_weights(
+    classifier, save_teacher, image_batch, tmp_path, free_port
+):
+    teacher = save_teacher(classifier)
+    inputs, results = tmp_path / 'inputs.pth', []
+    torch.save((classifier, teacher, TAPS, image_batch(8)), inputs)
+    command = [sys.executable, '-m', 'torch.distributed.run', '--master_addr=127.0.0.1']
+    command += [f'--master_port={free_port}', '--nproc_per_node=2', WORKER, inputs, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = [torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1)]
+    start = make(classifier, save_teacher, type='HintLoss')
+    for name, _ in start.named_parameters():
+        assert torch.equal(results[0][name], results[1][name]), name
+    assert any(not torch.equal(results[0][n], p) for n, p in start.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(losses=[], epochs=1), 'PretrainHook.losses'),
+        (dict(losses='ab', epochs=1), 'PretrainHook.losses'),
+        (dict(losses=['a'], epochs=0), 'PretrainHook.epochs'),
+    ],
+)
+def test_an_empty_phase_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        PretrainHook(**arguments)
+
+
+def test_an_unknown_term_is_refused(classifier, save_teacher, runner):
+    runner.model = make(classifier, save_teacher, type='HintLoss')
+    with pytest.raises(KeyError, match=r"PretrainHook.losses has 'b'.*\['a'\]"):
+        PretrainHook(['b'], epochs=1).before_train(runner)
+
+
+def test_a_model_without_terms_is_refused(runner):
+    runner.model = torch.nn.Linear(1, 1)
+    with pytest.raises(TypeError, match='PretrainHook needs a distiller.*Linear'):
+        PretrainHook(['a'], epochs=1).before_train(runner)
