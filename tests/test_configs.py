@@ -72,7 +72,10 @@ def shrink(cfg, folder):
                 type='mmkd.Digits',
                 split='train' if split == 'train' else 'test',
                 indices=16,
-                pipeline=[dict(type='Resize', scale=32), *dataset.pipeline],
+                pipeline=[
+                    dict(type='Resize', scale=32),
+                    *(t for t in dataset.pipeline if t.type != 'LoadImageFromFile'),
+                ],
             )
             loader.batch_size = 8
         loader.update(num_workers=0, persistent_workers=False)

@@ -1,2 +1,7 @@
-# Pad 4, random crop, flip; mean and std of CIFAR-100. Batch size is each schedule's.
+# Pad 4, random crop, flip; mean and std of CIFAR-100, also where the authors' code (ReviewKD, DCM,
+# BEED) has CIFAR-10's: a teacher and its student see the same input. The training batch size is
+# each schedule's.
 _base_ = 'mmpretrain::_base_/datasets/cifar100_bs16.py'
+
+val_dataloader = dict(batch_size=256)
+test_dataloader = dict(batch_size=256)

@@ -1,3 +1,3 @@
 _base_ = 'wrn_16_2_cifar.py'
 
-model = dict(backbone=dict(depth=16, widen_factor=1), head=dict(in_channels=64))
+model = dict(backbone=dict(widen_factor=1), head=dict(in_channels=64))

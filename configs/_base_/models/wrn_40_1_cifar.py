@@ -1,3 +1,3 @@
-_base_ = 'wrn_16_2_cifar.py'
+_base_ = 'wrn_16_1_cifar.py'
 
-model = dict(backbone=dict(depth=40, widen_factor=1), head=dict(in_channels=64))
+model = dict(backbone=dict(depth=40))

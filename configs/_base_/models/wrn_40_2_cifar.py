@@ -1,3 +1,3 @@
 _base_ = 'wrn_16_2_cifar.py'
 
-model = dict(backbone=dict(depth=40, widen_factor=2), head=dict(in_channels=128))
+model = dict(backbone=dict(depth=40))

@@ -1,0 +1,3 @@
+# Random resized crop of 224 and flip; centre crop of 224 from a short edge of 256. The training
+# batch size is each schedule's.
+_base_ = 'mmpretrain::_base_/datasets/imagenet_bs32.py'

@@ -1,0 +1,4 @@
+# Explicit Connection Distillation, A.1.1, WRNs: x0.1 at 60, 120 and 160.
+_base_ = './cifar100_ecd_200e.py'
+
+param_scheduler = dict(milestones=[60, 120, 160])

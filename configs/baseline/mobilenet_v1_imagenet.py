@@ -1,0 +1,4 @@
+_base_ = [
+    '../_base_/models/mobilenet_v1.py',
+    '../_base_/schedules/imagenet_100e.py',
+]

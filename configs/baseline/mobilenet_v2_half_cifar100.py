@@ -1,0 +1,3 @@
+_base_ = ['../_base_/models/mobilenet_v2_half_cifar.py', '../_base_/schedules/cifar100_crd_240e.py']
+
+optim_wrapper = dict(optimizer=dict(lr=0.01))

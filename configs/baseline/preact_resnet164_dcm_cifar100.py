@@ -1,0 +1,1 @@
+_base_ = ['../_base_/models/preact_resnet164_cifar.py', '../_base_/schedules/cifar100_dcm_200e.py']

@@ -1,0 +1,1 @@
+_base_ = ['../_base_/models/resnet44_cifar.py', '../_base_/schedules/cifar100_crd_240e.py']

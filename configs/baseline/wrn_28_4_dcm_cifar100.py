@@ -1,0 +1,1 @@
+_base_ = ['../_base_/models/wrn_28_4_cifar.py', '../_base_/schedules/cifar100_dcm_wrn_200e.py']
