@@ -1,11 +1,10 @@
-_base_ = ['../_base_/models/resnet20_cifar.py', '../_base_/schedules/cifar100_crd_240e.py']
+_base_ = [
+    '../_base_/pairs/resnet56_resnet20_cifar100.py',
+    '../_base_/schedules/cifar100_crd_240e.py',
+]
 
 model = dict(
-    _delete_=True,
-    type='mmkd.OfflineDistiller',
-    student=_base_.model,
     student_loss_weight=0.1,
-    teacher=dict(config='{{ fileDirname }}/../baseline/resnet56_cifar100.py', checkpoint=None),
     losses=dict(
         kd=dict(
             type='KLDivergenceLoss', student='head.fc', teacher='head.fc', tau=4.0, loss_weight=0.9

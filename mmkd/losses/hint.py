@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmkd.registry import MODELS
 
 from .base import DistillLoss, Tapped, check_same_shape, fp32, paired
-from .utils import align_channels
+from .utils import match_maps
 
 
 @fp32
@@ -23,12 +23,14 @@ class HintLoss(DistillLoss):
 
     .. math:: L = \frac{1}{|f_t|} \lVert r(f_s) - f_t \rVert_2^2
 
-    with r a 1x1 convolution, or the identity where the numbers of channels agree. *FitNets: Hints
+    with r a convolution (:func:`~mmkd.losses.utils.match_maps`), 1x1 between maps of equal size,
+    or the identity where the shapes agree. *FitNets: Hints
     for Thin Deep Nets*, Romero et al., 2015, in its one-stage form. Weights in use: 100 (benchmark
     of Contrastive Representation Distillation), 0.1 (Explicit Connection Distillation, Table 11,
     and the supplement of ReviewKD for detectors).
 
-    Shapes: (N, C_s, H, W) and (N, C_t, H, W); with several taps the losses add up.
+    Shapes: (N, C_s, H_s, W_s) and (N, C_t, H_t, W_t), of equal size, or one twice as large as the
+    other; with several taps the losses add up.
 
     Args:
         loss_weight (float): Defaults to 1.0.
@@ -39,12 +41,15 @@ class HintLoss(DistillLoss):
     """
 
     def build(self, student: Tapped, teacher: Tapped) -> None:
-        self.regressors = align_channels('HintLoss', student, teacher)
+        self.regressors = match_maps('HintLoss', student, teacher)
+        for index, (s, t) in enumerate(paired(student, teacher)):
+            if s.shape == t.shape:
+                self.regressors[index] = nn.Identity()
 
     def forward(self, student: Tapped, teacher: Tapped, data_samples: list | None = None) -> Tensor:
         loss = 0.0
         for regressor, (s, t) in zip(self.regressors, paired(student, teacher), strict=True):
             regressed = regressor(s)
-            check_same_shape(regressed, t, 'tap two layers of the same stride')
+            check_same_shape(regressed, t, 'give images whose size both strides divide')
             loss = loss + mean_squared_error(regressed, t)
         return self.loss_weight * loss

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
+from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -111,6 +114,42 @@ def align_channels(loss: str, student: Tapped, teacher: Tapped) -> nn.ModuleList
         nn.Identity() if ours == theirs else nn.Conv2d(ours, theirs, kernel_size=1)
         for ours, theirs in channels
     )
+
+
+def match_maps(loss: str, student: Tapped, teacher: Tapped, **kwargs: Any) -> nn.ModuleList:
+    """One layer a level that gives the student's map the teacher's channels, height and width.
+
+    A 1x1 convolution for equal sizes; a 3x3 one of stride 2 where the student's map is twice as
+    large as the teacher's, a transposed 4x4 one of stride 2 where it is half as large, as in the
+    benchmark of Contrastive Representation Distillation.
+
+    Args:
+        loss (str): Name of the loss, for the message.
+        student (Tensor | sequence of Tensor): Student side.
+        teacher (Tensor | sequence of Tensor): Teacher side.
+        kwargs: Further arguments of :class:`mmcv.cnn.ConvModule`.
+
+    Raises:
+        ValueError: If the sides are not equally many maps of such sizes.
+    """
+    check_maps(loss, student, teacher)
+    layers = nn.ModuleList()
+    for s, t in paired(student, teacher):
+        size_s, size_t = tuple(s.shape[2:]), tuple(t.shape[2:])
+        if size_s == size_t:
+            shape = dict(kernel_size=1)
+        elif size_s == tuple(2 * n for n in size_t):
+            shape = dict(kernel_size=3, stride=2, padding=1)
+        elif size_t == tuple(2 * n for n in size_s):
+            shape = dict(kernel_size=4, stride=2, padding=1, conv_cfg=dict(type='deconv'))
+        else:
+            raise ValueError(
+                f'{loss} compares maps of equal size, or one twice as large as the other; found '
+                f'student {tuple(s.shape)} and teacher {tuple(t.shape)}; tap levels of closer '
+                'strides'
+            )
+        layers.append(ConvModule(s.shape[1], t.shape[1], act_cfg=None, **shape, **kwargs))
+    return layers
 
 
 def pool_to_smaller(first: Tensor, second: Tensor) -> list[Tensor]:

@@ -75,7 +75,7 @@ def test_gradient_reaches_student_and_adapters_and_no_teacher(model, image_batch
     sum(model.train()(**data, mode='loss').values()).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
-    assert 'losses.hint.regressors.0.weight' in dict(model.named_parameters())
+    assert 'losses.hint.regressors.0.conv.weight' in dict(model.named_parameters())
     assert all(p.grad is None for p in model.teachers[''].model.parameters())
 
 

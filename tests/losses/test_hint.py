@@ -14,7 +14,7 @@ def build(student, teacher, **kwargs):
 def test_equals_the_definition_with_a_regressor():
     student, teacher = torch.randn(2, 3, 4, 5).double(), torch.randn(2, 6, 4, 5).double()
     loss = build(student, teacher, loss_weight=0.1)
-    weight, bias = loss.regressors[0].weight[:, :, 0, 0], loss.regressors[0].bias
+    weight, bias = loss.regressors[0].conv.weight[:, :, 0, 0], loss.regressors[0].conv.bias
     total = 0.0
     for n in range(2):
         for y in range(4):
@@ -30,7 +30,7 @@ def test_gradient_reaches_feature_and_regressor():
     loss = build(student, teacher)
     assert torch.autograd.gradcheck(lambda s: loss(s, teacher), student)
     loss(student, teacher).backward()
-    assert loss.regressors[0].weight.grad.abs().sum() > 0
+    assert loss.regressors[0].conv.weight.grad.abs().sum() > 0
 
 
 def test_equal_channels_are_compared_as_they_are():
@@ -48,9 +48,20 @@ def test_several_levels_add_up():
     assert both.item() == pytest.approx(sum(parts).item())
 
 
+@pytest.mark.parametrize('size', [4, 8, 16])
+def test_maps_twice_or_half_as_large_are_brought_to_the_teachers_size(size):
+    student, teacher = torch.randn(2, 3, size, size), torch.randn(2, 3, 8, 8)
+    loss = build(student, teacher)
+    student, teacher = student.double(), teacher.double()
+    assert loss.regressors[0](student).shape == teacher.shape
+    assert any(True for _ in loss.parameters()) == (size != 8)
+    # Images of another size keep the ratio.
+    assert loss.regressors[0](student[..., : size // 2]).shape == (2, 3, 8, 4)
+
+
 def test_other_sizes_are_refused():
-    with pytest.raises(ValueError, match=r'\(1, 2, 4, 4\) and teacher \(1, 2, 2, 2\).*same stride'):
-        build(torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 2, 2))
+    with pytest.raises(ValueError, match=r'\(1, 2, 4, 4\) and teacher \(1, 2, 1, 1\).*strides'):
+        build(torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 1, 1))
 
 
 def test_half_precision_features_of_1e4_stay_finite():

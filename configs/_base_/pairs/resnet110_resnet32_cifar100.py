@@ -1,0 +1,23 @@
+_base_ = '../models/resnet32_cifar.py'
+
+model = dict(
+    _delete_=True,
+    type='mmkd.OfflineDistiller',
+    student=_base_.model,
+    teacher=dict(config='{{ fileDirname }}/../../baseline/resnet110_cifar100.py', checkpoint=None),
+    input_shape=(3, 32, 32),
+)
+
+# What the CRD benchmark compares: the ends of the stages, and the values before their last ReLU.
+student_stages = ['backbone.layer1', 'backbone.layer2', 'backbone.layer3']
+teacher_stages = ['backbone.layer1', 'backbone.layer2', 'backbone.layer3']
+student_preactivations = [
+    'backbone.layer1.4.relu:input',
+    'backbone.layer2.4.relu:input',
+    'backbone.layer3.4.relu:input',
+]
+teacher_preactivations = [
+    'backbone.layer1.17.relu:input',
+    'backbone.layer2.17.relu:input',
+    'backbone.layer3.17.relu:input',
+]

@@ -1,0 +1,11 @@
+_base_ = '../../baseline/mobilenet_v1_imagenet.py'
+
+model = dict(
+    _delete_=True,
+    type='mmkd.OfflineDistiller',
+    student=_base_.model,
+    teacher=dict(config='mmpretrain::resnet/resnet50_8xb32_in1k.py', checkpoint=None),
+)
+
+student_stages = ['backbone.layer2', 'backbone.layer3', 'backbone.layer4', 'backbone.layer5']
+teacher_stages = ['backbone.layer1', 'backbone.layer2', 'backbone.layer3', 'backbone.layer4']

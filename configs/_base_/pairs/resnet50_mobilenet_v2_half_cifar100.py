@@ -1,0 +1,26 @@
+_base_ = '../models/mobilenet_v2_half_cifar.py'
+
+model = dict(
+    _delete_=True,
+    type='mmkd.OfflineDistiller',
+    student=_base_.model,
+    teacher=dict(config='{{ fileDirname }}/../../baseline/resnet50_cifar100.py', checkpoint=None),
+    input_shape=(3, 32, 32),
+)
+
+# What the CRD benchmark compares: the ends of the stages, and the values before their last ReLU.
+student_stages = ['backbone.layer2', 'backbone.layer3', 'backbone.layer5', 'backbone.layer7']
+teacher_stages = ['backbone.layer1', 'backbone.layer2', 'backbone.layer3', 'backbone.layer4']
+# The bottlenecks of MobileNetV2 end without a ReLU.
+student_preactivations = [
+    'backbone.layer2',
+    'backbone.layer3',
+    'backbone.layer5',
+    'backbone.layer7',
+]
+teacher_preactivations = [
+    'backbone.layer1.2.relu:input',
+    'backbone.layer2.3.relu:input',
+    'backbone.layer3.5.relu:input',
+    'backbone.layer4.2.relu:input',
+]

@@ -1,0 +1,25 @@
+_base_ = '../models/vgg8_cifar.py'
+
+model = dict(
+    _delete_=True,
+    type='mmkd.OfflineDistiller',
+    student=_base_.model,
+    teacher=dict(config='{{ fileDirname }}/../../baseline/vgg13_cifar100.py', checkpoint=None),
+    input_shape=(3, 32, 32),
+)
+
+# What the CRD benchmark compares: the ends of the stages, and the values before their last ReLU.
+student_stages = ['backbone.layer2', 'backbone.layer3', 'backbone.layer4', 'backbone.layer5']
+teacher_stages = ['backbone.layer2', 'backbone.layer3', 'backbone.layer4', 'backbone.layer5']
+student_preactivations = [
+    'backbone.layer2.relu1:input',
+    'backbone.layer3.relu1:input',
+    'backbone.layer4.relu1:input',
+    'backbone.layer5.relu1:input',
+]
+teacher_preactivations = [
+    'backbone.layer2.relu2:input',
+    'backbone.layer3.relu2:input',
+    'backbone.layer4.relu2:input',
+    'backbone.layer5.relu2:input',
+]

@@ -1,0 +1,23 @@
+_base_ = '../models/wrn_16_2_cifar.py'
+
+model = dict(
+    _delete_=True,
+    type='mmkd.OfflineDistiller',
+    student=_base_.model,
+    teacher=dict(config='{{ fileDirname }}/../../baseline/wrn_40_2_cifar100.py', checkpoint=None),
+    input_shape=(3, 32, 32),
+)
+
+# What the CRD benchmark compares: the ends of the stages, and the values before their last ReLU.
+student_stages = ['backbone.layer1', 'backbone.layer2', 'backbone.layer3']
+teacher_stages = ['backbone.layer1', 'backbone.layer2', 'backbone.layer3']
+student_preactivations = [
+    'backbone.layer2.0.relu1:input',
+    'backbone.layer3.0.relu1:input',
+    'backbone.tail.relu:input',
+]
+teacher_preactivations = [
+    'backbone.layer2.0.relu1:input',
+    'backbone.layer3.0.relu1:input',
+    'backbone.tail.relu:input',
+]

@@ -1,0 +1,16 @@
+_base_ = [
+    '../_base_/pairs/wrn_40_2_shufflenet_v1_cifar100.py',
+    '../_base_/schedules/cifar100_crd_240e.py',
+]
+
+model = dict(
+    losses=dict(
+        at=dict(
+            type='AttentionTransferLoss',
+            student=_base_.student_stages,
+            teacher=_base_.teacher_stages,
+            loss_weight=1000.0,
+        )
+    ),
+)
+optim_wrapper = dict(optimizer=dict(lr=0.01))

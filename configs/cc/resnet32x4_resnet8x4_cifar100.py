@@ -1,0 +1,15 @@
+_base_ = [
+    '../_base_/pairs/resnet32x4_resnet8x4_cifar100.py',
+    '../_base_/schedules/cifar100_crd_240e.py',
+]
+
+model = dict(
+    losses=dict(
+        cc=dict(
+            type='CorrelationCongruenceLoss',
+            student='head.fc:input',
+            teacher='head.fc:input',
+            loss_weight=0.02,
+        )
+    ),
+)

@@ -1,0 +1,12 @@
+_base_ = [
+    '../_base_/pairs/resnet32x4_resnet8x4_cifar100.py',
+    '../_base_/schedules/cifar100_crd_240e.py',
+]
+
+model = dict(
+    losses=dict(
+        hint=dict(
+            type='HintLoss', student='backbone.layer2', teacher='backbone.layer2', loss_weight=100.0
+        )
+    ),
+)

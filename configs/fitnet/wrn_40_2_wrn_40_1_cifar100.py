@@ -1,0 +1,12 @@
+_base_ = [
+    '../_base_/pairs/wrn_40_2_wrn_40_1_cifar100.py',
+    '../_base_/schedules/cifar100_crd_240e.py',
+]
+
+model = dict(
+    losses=dict(
+        hint=dict(
+            type='HintLoss', student='backbone.layer2', teacher='backbone.layer2', loss_weight=100.0
+        )
+    ),
+)

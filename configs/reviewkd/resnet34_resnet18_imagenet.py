@@ -1,0 +1,24 @@
+_base_ = '../_base_/pairs/resnet34_resnet18_imagenet.py'
+
+model = dict(
+    losses=dict(
+        review=dict(
+            type='ReviewKDLoss',
+            student=[
+                'backbone.layer1',
+                'backbone.layer2',
+                'backbone.layer3',
+                'backbone.layer4',
+                'neck[0]',
+            ],
+            teacher=[
+                'backbone.layer1.2.relu:input',
+                'backbone.layer2.3.relu:input',
+                'backbone.layer3.5.relu:input',
+                'backbone.layer4.2.relu:input',
+                'neck[0]',
+            ],
+            loss_weight=1.0,
+        )
+    ),
+)

@@ -1,0 +1,16 @@
+_base_ = [
+    '../_base_/pairs/wrn_40_2_shufflenet_v1_cifar100.py',
+    '../_base_/schedules/cifar100_crd_240e.py',
+]
+
+model = dict(
+    losses=dict(
+        sp=dict(
+            type='SimilarityPreservingLoss',
+            student='backbone.layer3',
+            teacher='backbone.layer3',
+            loss_weight=3000.0,
+        )
+    ),
+)
+optim_wrapper = dict(optimizer=dict(lr=0.01))
