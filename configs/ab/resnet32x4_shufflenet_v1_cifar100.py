@@ -1,18 +1,15 @@
 _base_ = [
     '../_base_/pairs/resnet32x4_shufflenet_v1_cifar100.py',
-    '../_base_/schedules/cifar100_crd_240e.py',
+    '../_base_/methods/ab_cifar100.py',
 ]
 
 model = dict(
     losses=dict(
         ab=dict(
-            type='ABLoss',
+            _base_.term,
             student=_base_.student_preactivations,
             teacher=_base_.teacher_preactivations,
-            loss_weight=1.0,
-            end=0,
         )
-    ),
+    )
 )
-custom_hooks = [dict(type='mmkd.PretrainHook', losses=['ab'], epochs=30)]
 optim_wrapper = dict(optimizer=dict(lr=0.01))

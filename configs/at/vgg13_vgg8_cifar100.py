@@ -1,15 +1,8 @@
 _base_ = [
     '../_base_/pairs/vgg13_vgg8_cifar100.py',
-    '../_base_/schedules/cifar100_crd_240e.py',
+    '../_base_/methods/at_cifar100.py',
 ]
 
 model = dict(
-    losses=dict(
-        at=dict(
-            type='AttentionTransferLoss',
-            student=_base_.student_stages,
-            teacher=_base_.teacher_stages,
-            loss_weight=1000.0,
-        )
-    ),
+    losses=dict(at=dict(_base_.term, student=_base_.student_stages, teacher=_base_.teacher_stages))
 )

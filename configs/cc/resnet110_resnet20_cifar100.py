@@ -1,15 +1,6 @@
 _base_ = [
     '../_base_/pairs/resnet110_resnet20_cifar100.py',
-    '../_base_/schedules/cifar100_crd_240e.py',
+    '../_base_/methods/cc_cifar100.py',
 ]
 
-model = dict(
-    losses=dict(
-        cc=dict(
-            type='CorrelationCongruenceLoss',
-            student='head.fc:input',
-            teacher='head.fc:input',
-            loss_weight=0.02,
-        )
-    ),
-)
+model = dict(losses=dict(cc=_base_.term))

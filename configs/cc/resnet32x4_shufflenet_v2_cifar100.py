@@ -1,16 +1,7 @@
 _base_ = [
     '../_base_/pairs/resnet32x4_shufflenet_v2_cifar100.py',
-    '../_base_/schedules/cifar100_crd_240e.py',
+    '../_base_/methods/cc_cifar100.py',
 ]
 
-model = dict(
-    losses=dict(
-        cc=dict(
-            type='CorrelationCongruenceLoss',
-            student='head.fc:input',
-            teacher='head.fc:input',
-            loss_weight=0.02,
-        )
-    ),
-)
+model = dict(losses=dict(cc=_base_.term))
 optim_wrapper = dict(optimizer=dict(lr=0.01))

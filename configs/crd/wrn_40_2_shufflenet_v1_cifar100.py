@@ -1,17 +1,7 @@
 _base_ = [
     '../_base_/pairs/wrn_40_2_shufflenet_v1_cifar100.py',
-    '../_base_/schedules/cifar100_crd_240e.py',
+    '../_base_/methods/crd_cifar100.py',
 ]
 
-model = dict(
-    losses=dict(
-        crd=dict(
-            type='CRDLoss',
-            student='head.fc:input',
-            teacher='head.fc:input',
-            num_data=50000,
-            loss_weight=0.8,
-        )
-    ),
-)
+model = dict(losses=dict(crd=_base_.term))
 optim_wrapper = dict(optimizer=dict(lr=0.01))

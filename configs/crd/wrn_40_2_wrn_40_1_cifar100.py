@@ -1,16 +1,6 @@
 _base_ = [
     '../_base_/pairs/wrn_40_2_wrn_40_1_cifar100.py',
-    '../_base_/schedules/cifar100_crd_240e.py',
+    '../_base_/methods/crd_cifar100.py',
 ]
 
-model = dict(
-    losses=dict(
-        crd=dict(
-            type='CRDLoss',
-            student='head.fc:input',
-            teacher='head.fc:input',
-            num_data=50000,
-            loss_weight=0.8,
-        )
-    ),
-)
+model = dict(losses=dict(crd=_base_.term))

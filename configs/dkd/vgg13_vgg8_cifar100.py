@@ -1,18 +1,6 @@
 _base_ = [
     '../_base_/pairs/vgg13_vgg8_cifar100.py',
-    '../_base_/schedules/cifar100_crd_240e.py',
+    '../_base_/methods/dkd_cifar100.py',
 ]
 
-model = dict(
-    losses=dict(
-        dkd=dict(
-            type='DKDLoss',
-            student='head.fc',
-            teacher='head.fc',
-            alpha=1.0,
-            beta=6.0,
-            tau=4.0,
-            warmup=20,
-        )
-    ),
-)
+model = dict(losses=dict(dkd=dict(_base_.term, beta=6.0)))

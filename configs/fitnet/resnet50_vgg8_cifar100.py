@@ -1,12 +1,8 @@
 _base_ = [
     '../_base_/pairs/resnet50_vgg8_cifar100.py',
-    '../_base_/schedules/cifar100_crd_240e.py',
+    '../_base_/methods/fitnet_cifar100.py',
 ]
 
 model = dict(
-    losses=dict(
-        hint=dict(
-            type='HintLoss', student='backbone.layer3', teacher='backbone.layer2', loss_weight=100.0
-        )
-    ),
+    losses=dict(hint=dict(_base_.term, student='backbone.layer3', teacher='backbone.layer2'))
 )

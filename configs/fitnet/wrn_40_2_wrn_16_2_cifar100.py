@@ -1,12 +1,8 @@
 _base_ = [
     '../_base_/pairs/wrn_40_2_wrn_16_2_cifar100.py',
-    '../_base_/schedules/cifar100_crd_240e.py',
+    '../_base_/methods/fitnet_cifar100.py',
 ]
 
 model = dict(
-    losses=dict(
-        hint=dict(
-            type='HintLoss', student='backbone.layer2', teacher='backbone.layer2', loss_weight=100.0
-        )
-    ),
+    losses=dict(hint=dict(_base_.term, student='backbone.layer2', teacher='backbone.layer2'))
 )

@@ -1,29 +1,14 @@
 _base_ = [
     '../_base_/pairs/vgg13_vgg8_cifar100.py',
-    '../_base_/schedules/cifar100_crd_240e.py',
+    '../_base_/methods/fsp_cifar100.py',
 ]
 
 model = dict(
     losses=dict(
         fsp=dict(
-            type='FSPLoss',
-            student=[
-                'backbone.layer1',
-                'backbone.layer2',
-                'backbone.layer3',
-                'backbone.layer4',
-                'backbone.layer5',
-            ],
-            teacher=[
-                'backbone.layer1',
-                'backbone.layer2',
-                'backbone.layer3',
-                'backbone.layer4',
-                'backbone.layer5',
-            ],
-            loss_weight=50.0,
-            end=0,
+            _base_.term,
+            student=['backbone.layer1', *_base_.student_stages],
+            teacher=['backbone.layer1', *_base_.teacher_stages],
         )
-    ),
+    )
 )
-custom_hooks = [dict(type='mmkd.PretrainHook', losses=['fsp'], epochs=30)]

@@ -1,17 +1,14 @@
 _base_ = [
     '../_base_/pairs/wrn_40_2_wrn_16_2_cifar100.py',
-    '../_base_/schedules/cifar100_crd_240e.py',
+    '../_base_/methods/fsp_cifar100.py',
 ]
 
 model = dict(
     losses=dict(
         fsp=dict(
-            type='FSPLoss',
-            student=['backbone.stem', 'backbone.layer1', 'backbone.layer2', 'backbone.layer3'],
-            teacher=['backbone.stem', 'backbone.layer1', 'backbone.layer2', 'backbone.layer3'],
-            loss_weight=50.0,
-            end=0,
+            _base_.term,
+            student=['backbone.stem', *_base_.student_stages],
+            teacher=['backbone.stem', *_base_.teacher_stages],
         )
-    ),
+    )
 )
-custom_hooks = [dict(type='mmkd.PretrainHook', losses=['fsp'], epochs=30)]

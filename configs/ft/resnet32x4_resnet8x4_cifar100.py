@@ -1,23 +1,8 @@
 _base_ = [
     '../_base_/pairs/resnet32x4_resnet8x4_cifar100.py',
-    '../_base_/schedules/cifar100_crd_240e.py',
+    '../_base_/methods/ft_cifar100.py',
 ]
 
 model = dict(
-    losses=dict(
-        ft=dict(
-            type='FactorTransferLoss',
-            student='backbone.layer3',
-            teacher='backbone.layer3',
-            loss_weight=500.0,
-        )
-    ),
+    losses=dict(ft=dict(_base_.term, student='backbone.layer3', teacher='backbone.layer3'))
 )
-custom_hooks = [
-    dict(
-        type='mmkd.PretrainHook',
-        losses=['ft'],
-        epochs=30,
-        optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=5e-4),
-    )
-]

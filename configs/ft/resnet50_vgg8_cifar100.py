@@ -1,23 +1,8 @@
 _base_ = [
     '../_base_/pairs/resnet50_vgg8_cifar100.py',
-    '../_base_/schedules/cifar100_crd_240e.py',
+    '../_base_/methods/ft_cifar100.py',
 ]
 
 model = dict(
-    losses=dict(
-        ft=dict(
-            type='FactorTransferLoss',
-            student='backbone.layer5',
-            teacher='backbone.layer4',
-            loss_weight=500.0,
-        )
-    ),
+    losses=dict(ft=dict(_base_.term, student='backbone.layer5', teacher='backbone.layer4'))
 )
-custom_hooks = [
-    dict(
-        type='mmkd.PretrainHook',
-        losses=['ft'],
-        epochs=30,
-        optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=5e-4),
-    )
-]

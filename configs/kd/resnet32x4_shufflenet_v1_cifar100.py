@@ -1,14 +1,7 @@
 _base_ = [
     '../_base_/pairs/resnet32x4_shufflenet_v1_cifar100.py',
-    '../_base_/schedules/cifar100_crd_240e.py',
+    '../_base_/methods/kd_cifar100.py',
 ]
 
-model = dict(
-    student_loss_weight=0.1,
-    losses=dict(
-        kd=dict(
-            type='KLDivergenceLoss', student='head.fc', teacher='head.fc', tau=4.0, loss_weight=0.9
-        )
-    ),
-)
+model = dict(student_loss_weight=0.1, losses=dict(kd=_base_.term))
 optim_wrapper = dict(optimizer=dict(lr=0.01))

@@ -1,15 +1,8 @@
 _base_ = [
     '../_base_/pairs/resnet32x4_resnet8x4_cifar100.py',
-    '../_base_/schedules/cifar100_crd_240e.py',
+    '../_base_/methods/nst_cifar100.py',
 ]
 
 model = dict(
-    losses=dict(
-        nst=dict(
-            type='NSTLoss',
-            student=_base_.student_stages,
-            teacher=_base_.teacher_stages,
-            loss_weight=50.0,
-        )
-    ),
+    losses=dict(nst=dict(_base_.term, student=_base_.student_stages, teacher=_base_.teacher_stages))
 )

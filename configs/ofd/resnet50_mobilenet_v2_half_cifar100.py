@@ -1,16 +1,15 @@
 _base_ = [
     '../_base_/pairs/resnet50_mobilenet_v2_half_cifar100.py',
-    '../_base_/schedules/cifar100_crd_240e.py',
+    '../_base_/methods/ofd_cifar100.py',
 ]
 
 model = dict(
     losses=dict(
         ofd=dict(
-            type='OFDLoss',
+            _base_.term,
             student=_base_.student_preactivations,
             teacher=_base_.teacher_preactivations,
-            loss_weight=1e-3,
         )
-    ),
+    )
 )
 optim_wrapper = dict(optimizer=dict(lr=0.01))

@@ -1,15 +1,14 @@
 _base_ = [
     '../_base_/pairs/wrn_40_2_wrn_16_2_cifar100.py',
-    '../_base_/schedules/cifar100_crd_240e.py',
+    '../_base_/methods/ofd_cifar100.py',
 ]
 
 model = dict(
     losses=dict(
         ofd=dict(
-            type='OFDLoss',
+            _base_.term,
             student=_base_.student_preactivations,
             teacher=_base_.teacher_preactivations,
-            loss_weight=1e-3,
         )
-    ),
+    )
 )

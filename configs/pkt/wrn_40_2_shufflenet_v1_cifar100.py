@@ -1,13 +1,7 @@
 _base_ = [
     '../_base_/pairs/wrn_40_2_shufflenet_v1_cifar100.py',
-    '../_base_/schedules/cifar100_crd_240e.py',
+    '../_base_/methods/pkt_cifar100.py',
 ]
 
-model = dict(
-    losses=dict(
-        pkt=dict(
-            type='PKTLoss', student='head.fc:input', teacher='head.fc:input', loss_weight=30000.0
-        )
-    ),
-)
+model = dict(losses=dict(pkt=_base_.term))
 optim_wrapper = dict(optimizer=dict(lr=0.01))

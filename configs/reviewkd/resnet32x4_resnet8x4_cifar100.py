@@ -1,21 +1,14 @@
 _base_ = [
     '../_base_/pairs/resnet32x4_resnet8x4_cifar100.py',
-    '../_base_/schedules/cifar100_reviewkd_240e.py',
+    '../_base_/methods/reviewkd_cifar100.py',
 ]
 
 model = dict(
     losses=dict(
         review=dict(
-            type='ReviewKDLoss',
-            student=['backbone.layer1', 'backbone.layer2', 'backbone.layer3', 'neck[0]'],
-            teacher=[
-                'backbone.layer1.4.relu:input',
-                'backbone.layer2.4.relu:input',
-                'backbone.layer3.4.relu:input',
-                'neck[0]',
-            ],
-            loss_weight=5.0,
-            warmup=20,
+            _base_.term,
+            student=[*_base_.student_stages, 'neck[0]'],
+            teacher=[*_base_.teacher_preactivations, 'neck[0]'],
         )
-    ),
+    )
 )

@@ -1,29 +1,15 @@
 _base_ = [
     '../_base_/pairs/resnet50_mobilenet_v2_half_cifar100.py',
-    '../_base_/schedules/cifar100_reviewkd_240e.py',
+    '../_base_/methods/reviewkd_cifar100.py',
 ]
 
 model = dict(
     losses=dict(
         review=dict(
-            type='ReviewKDLoss',
-            student=[
-                'backbone.layer2',
-                'backbone.layer3',
-                'backbone.layer5',
-                'backbone.layer7',
-                'neck[0]',
-            ],
-            teacher=[
-                'backbone.layer1.2.relu:input',
-                'backbone.layer2.3.relu:input',
-                'backbone.layer3.5.relu:input',
-                'backbone.layer4.2.relu:input',
-                'neck[0]',
-            ],
-            loss_weight=5.0,
-            warmup=20,
+            _base_.term,
+            student=[*_base_.student_stages, 'neck[0]'],
+            teacher=[*_base_.teacher_preactivations, 'neck[0]'],
         )
-    ),
+    )
 )
 optim_wrapper = dict(optimizer=dict(lr=0.02))

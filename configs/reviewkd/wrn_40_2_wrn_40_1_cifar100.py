@@ -1,21 +1,14 @@
 _base_ = [
     '../_base_/pairs/wrn_40_2_wrn_40_1_cifar100.py',
-    '../_base_/schedules/cifar100_reviewkd_240e.py',
+    '../_base_/methods/reviewkd_cifar100.py',
 ]
 
 model = dict(
     losses=dict(
         review=dict(
-            type='ReviewKDLoss',
-            student=['backbone.layer1', 'backbone.layer2', 'backbone.layer3', 'neck[0]'],
-            teacher=[
-                'backbone.layer2.0.relu1:input',
-                'backbone.layer3.0.relu1:input',
-                'backbone.tail.relu:input',
-                'neck[0]',
-            ],
-            loss_weight=5.0,
-            warmup=20,
+            _base_.term,
+            student=[*_base_.student_stages, 'neck[0]'],
+            teacher=[*_base_.teacher_preactivations, 'neck[0]'],
         )
-    ),
+    )
 )

@@ -1,10 +1,6 @@
 _base_ = [
     '../_base_/pairs/resnet56_resnet20_cifar100.py',
-    '../_base_/schedules/cifar100_crd_240e.py',
+    '../_base_/methods/rkd_cifar100.py',
 ]
 
-model = dict(
-    losses=dict(
-        rkd=dict(type='RKDLoss', student='head.fc:input', teacher='head.fc:input', loss_weight=1.0)
-    ),
-)
+model = dict(losses=dict(rkd=_base_.term))

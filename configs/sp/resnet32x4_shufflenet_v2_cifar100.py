@@ -1,16 +1,9 @@
 _base_ = [
     '../_base_/pairs/resnet32x4_shufflenet_v2_cifar100.py',
-    '../_base_/schedules/cifar100_crd_240e.py',
+    '../_base_/methods/sp_cifar100.py',
 ]
 
 model = dict(
-    losses=dict(
-        sp=dict(
-            type='SimilarityPreservingLoss',
-            student='backbone.layer3',
-            teacher='backbone.layer3',
-            loss_weight=3000.0,
-        )
-    ),
+    losses=dict(sp=dict(_base_.term, student='backbone.layer3', teacher='backbone.layer3'))
 )
 optim_wrapper = dict(optimizer=dict(lr=0.01))

@@ -1,15 +1,8 @@
 _base_ = [
     '../_base_/pairs/vgg13_vgg8_cifar100.py',
-    '../_base_/schedules/cifar100_crd_240e.py',
+    '../_base_/methods/sp_cifar100.py',
 ]
 
 model = dict(
-    losses=dict(
-        sp=dict(
-            type='SimilarityPreservingLoss',
-            student='backbone.layer5',
-            teacher='backbone.layer5',
-            loss_weight=3000.0,
-        )
-    ),
+    losses=dict(sp=dict(_base_.term, student='backbone.layer5', teacher='backbone.layer5'))
 )

@@ -56,7 +56,7 @@ class ABLoss(DistillLoss):
         >>> ab=dict(type='ABLoss', end=0,
         ...         student=[f'backbone.layer{i}.2.relu:input' for i in (1, 2, 3)],
         ...         teacher=[f'backbone.layer{i}.8.relu:input' for i in (1, 2, 3)])
-        >>> custom_hooks = [dict(type='mmkd.PretrainHook', losses=['ab'], epochs=30)]
+        >>> custom_hooks = [dict(type='mmkd.PretrainHook', losses=['ab'], length=30)]
     """
 
     def __init__(

@@ -105,7 +105,7 @@ class FactorTransferLoss(DistillLoss):
     Example:
         >>> ft=dict(type='FactorTransferLoss', student='backbone.layer3',
         ...         teacher='backbone.layer3', loss_weight=500.0)
-        >>> custom_hooks = [dict(type='mmkd.PretrainHook', losses=['ft'], epochs=30)]
+        >>> custom_hooks = [dict(type='mmkd.PretrainHook', losses=['ft'], length=30)]
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class FactorTransferLoss(DistillLoss):
         if not self._is_pretrained:
             raise RuntimeError(
                 'FactorTransferLoss: the paraphraser has not been pre-trained, its factors are '
-                "noise; add dict(type='mmkd.PretrainHook', losses=[...], epochs=...) to "
+                "noise; add dict(type='mmkd.PretrainHook', losses=[...], length=...) to "
                 'custom_hooks, or load a checkpoint of a run that had one'
             )
         loss = 0.0

@@ -48,7 +48,7 @@ class FSPLoss(DistillLoss):
     Example:
         >>> levels = ['backbone.layer1', 'backbone.layer2', 'backbone.layer3']
         >>> fsp=dict(type='FSPLoss', student=levels, teacher=levels, loss_weight=50.0, end=0)
-        >>> custom_hooks = [dict(type='mmkd.PretrainHook', losses=['fsp'], epochs=30)]
+        >>> custom_hooks = [dict(type='mmkd.PretrainHook', losses=['fsp'], length=30)]
     """
 
     def build(self, student: Tapped, teacher: Tapped) -> None:

@@ -30,7 +30,7 @@ def main(inputs, folder):
         train_dataloader=DataLoader([share], batch_size=None),
         logger=MMLogger('pretrain'),
     )
-    PretrainHook(['a'], epochs=2).before_train(runner)
+    PretrainHook(['a'], length=2).before_train(runner)
     torch.save(dict(model.named_parameters()), f'{folder}/{rank}.pth')
     dist.barrier()
     # gloo's threads and the interpreter's end do not always get along.

@@ -53,7 +53,7 @@ def test_an_autoencoder_of_the_teacher_leaves_the_student_alone(
         runner.model(**data, mode='loss')
     error = runner.model.pretrain_losses(**data, names=['a'])['loss_a']
     before = copy.deepcopy(runner.model.state_dict())
-    PretrainHook(['a'], epochs=20).before_train(runner)
+    PretrainHook(['a'], length=20).before_train(runner)
     after = runner.model.state_dict()
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert changed
@@ -71,7 +71,7 @@ def test_a_term_through_the_student_trains_it_without_its_own_loss(
     data = model.data_preprocessor(image_batch(), True)
     error = model.pretrain_losses(**data, names=['a'])['loss_a']
     optimizer = dict(type='SGD', lr=0.2, momentum=0.9)
-    PretrainHook(['a'], epochs=10, optimizer=optimizer).before_train(runner)
+    PretrainHook(['a'], length=10, optimizer=optimizer).before_train(runner)
     assert model.pretrain_losses(**data, names=['a'])['loss_a'] < 0.5 * error
     head = [key for key in before if key.startswith('student.head')]
     assert head
@@ -85,8 +85,21 @@ def test_a_resumed_run_does_not_repeat_the_phase(classifier, save_teacher, runne
     runner.model = make(classifier, save_teacher, type='HintLoss')
     before = copy.deepcopy(runner.model.state_dict())
     runner.iter = 1
-    PretrainHook(['a'], epochs=1).before_train(runner)
+    PretrainHook(['a'], length=1).before_train(runner)
     assert all(torch.equal(before[key], value) for key, value in runner.model.state_dict().items())
+
+
+def test_a_phase_in_iterations_may_end_within_an_epoch(classifier, save_teacher, runner):
+    runner.model = make(classifier, save_teacher, type='HintLoss')
+    steps = []
+    pretrain_losses = runner.model.pretrain_losses
+    runner.model.pretrain_losses = lambda *args, **kw: (
+        steps.append(1) or pretrain_losses(*args, **kw)
+    )
+    PretrainHook(['a'], length=3, by_epoch=False).before_train(runner)
+    assert len(steps) == 3
+    PretrainHook(['a'], length=2).before_train(runner)
+    assert len(steps) == 3 + 2 * len(runner.train_dataloader)
 
 
 def test_processes_end_the_phase_with_equal_weights(
@@ -109,9 +122,9 @@ def test_processes_end_the_phase_with_equal_weights(
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (dict(losses=[], epochs=1), 'PretrainHook.losses'),
-        (dict(losses='ab', epochs=1), 'PretrainHook.losses'),
-        (dict(losses=['a'], epochs=0), 'PretrainHook.epochs'),
+        (dict(losses=[], length=1), 'PretrainHook.losses'),
+        (dict(losses='ab', length=1), 'PretrainHook.losses'),
+        (dict(losses=['a'], length=0), 'PretrainHook.length'),
     ],
 )
 def test_an_empty_phase_is_refused(arguments, message):
@@ -122,10 +135,10 @@ def test_an_empty_phase_is_refused(arguments, message):
 def test_an_unknown_term_is_refused(classifier, save_teacher, runner):
     runner.model = make(classifier, save_teacher, type='HintLoss')
     with pytest.raises(KeyError, match=r"PretrainHook.losses has 'b'.*\['a'\]"):
-        PretrainHook(['b'], epochs=1).before_train(runner)
+        PretrainHook(['b'], length=1).before_train(runner)
 
 
 def test_a_model_without_terms_is_refused(runner):
     runner.model = torch.nn.Linear(1, 1)
     with pytest.raises(TypeError, match='PretrainHook needs a distiller.*Linear'):
-        PretrainHook(['a'], epochs=1).before_train(runner)
+        PretrainHook(['a'], length=1).before_train(runner)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import islice
 
 import torch
 from mmengine.dist import all_reduce_params, get_world_size
@@ -29,27 +30,35 @@ class PretrainHook(Hook):
 
     Args:
         losses (sequence of str): The terms, keys of ``model.losses``.
-        epochs (int): Length of the phase.
+        length (int): Length of the phase.
+        by_epoch (bool): Whether ``length`` counts epochs or iterations. Defaults to True.
         optimizer (dict, optional): Config of the optimizer. Defaults to that of
             ``optim_wrapper``. The learning rate is constant.
 
     Raises:
-        ValueError: If there is no term or no epoch.
+        ValueError: If there is no term or no step.
 
     Example:
-        >>> custom_hooks = [dict(type='mmkd.PretrainHook', losses=['ab'], epochs=30)]
+        >>> custom_hooks = [dict(type='mmkd.PretrainHook', losses=['ab'], length=30)]
     """
 
     # Before hooks that look at the weights that training starts from.
     priority = 'HIGH'
 
-    def __init__(self, losses: Sequence[str], epochs: int, optimizer: dict | None = None) -> None:
+    def __init__(
+        self,
+        losses: Sequence[str],
+        length: int,
+        by_epoch: bool = True,
+        optimizer: dict | None = None,
+    ) -> None:
         if not losses or isinstance(losses, str):
             raise ValueError(f'PretrainHook.losses must be a list of names, found {losses!r}')
-        if epochs < 1:
-            raise ValueError(f'PretrainHook.epochs must be positive, found {epochs}')
+        if length < 1:
+            raise ValueError(f'PretrainHook.length must be positive, found {length}')
         self.losses = list(losses)
-        self.epochs = epochs
+        self.length = length
+        self.by_epoch = by_epoch
         self.optimizer = optimizer
 
     def before_train(self, runner: Runner) -> None:
@@ -70,22 +79,31 @@ class PretrainHook(Hook):
                     stack.enter_context(loss.pretraining())
             model.train()
             optim_wrapper = build_optim_wrapper(model, cfg)
-            for epoch in range(self.epochs):
-                means = self._run_epoch(runner, model, optim_wrapper, epoch)
+            epoch_length = len(runner.train_dataloader)
+            steps = self.length * epoch_length if self.by_epoch else self.length
+            for start in range(0, steps, epoch_length):
+                stop = min(start + epoch_length, steps)
+                means = self._run_epoch(runner, model, optim_wrapper, start, stop)
                 runner.logger.info(
-                    f'Pre-training epoch [{epoch + 1}/{self.epochs}]  '
+                    f'Pre-training [{stop}/{steps}]  '
                     + '  '.join(f'{key}: {value:.4f}' for key, value in means.items())
                 )
 
     def _run_epoch(
-        self, runner: Runner, model: torch.nn.Module, optim_wrapper: OptimWrapper, epoch: int
+        self,
+        runner: Runner,
+        model: torch.nn.Module,
+        optim_wrapper: OptimWrapper,
+        start: int,
+        stop: int,
     ) -> dict[str, float]:
-        """Return the means of the terms."""
+        """Take the steps from start to stop, within an epoch; return the means of the terms."""
         loader = runner.train_dataloader
         if hasattr(loader.sampler, 'set_epoch'):
-            loader.sampler.set_epoch(epoch)
+            loader.sampler.set_epoch(start // len(loader))
         totals: dict[str, torch.Tensor] = {}
-        for data in loader:
+        # The sampler of an iteration-based loop never ends.
+        for data in islice(loader, stop - start):
             data = model.data_preprocessor(data, training=True)
             with optim_wrapper.optim_context(model):
                 losses = model.pretrain_losses(**data, names=self.losses)
@@ -100,4 +118,4 @@ class PretrainHook(Hook):
             optim_wrapper.zero_grad()
             for key, value in losses.items():
                 totals[key] = totals.get(key, 0) + value.detach()
-        return {key: value.item() / len(loader) for key, value in totals.items()}
+        return {key: value.item() / (stop - start) for key, value in totals.items()}

@@ -1,0 +1,8 @@
+_base_ = '../schedules/cifar100_crd_240e.py'
+
+term = dict(
+    type='CorrelationCongruenceLoss',
+    student='head.fc:input',
+    teacher='head.fc:input',
+    loss_weight=0.02,
+)

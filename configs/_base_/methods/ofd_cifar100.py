@@ -1,0 +1,3 @@
+_base_ = '../schedules/cifar100_crd_240e.py'
+
+term = dict(type='OFDLoss', loss_weight=1e-3)

@@ -1,0 +1,10 @@
+_base_ = './resnet8.py'
+
+model = dict(
+    _delete_=True,
+    type='mmkd.MutualDistiller',
+    networks=[dict(model=_base_.model), dict(model=_base_.model)],
+    objective=dict(type='mmkd.DCMLoss'),
+)
+val_evaluator = [dict(type='Accuracy'), dict(type='mmkd.OutputAccuracy')]
+test_evaluator = val_evaluator

@@ -1,0 +1,12 @@
+_base_ = '../_base_/pairs/resnet20_resnet8_cifar10.py'
+
+model = dict(
+    losses=dict(
+        at=dict(
+            type='AttentionTransferLoss',
+            student=_base_.student_stages,
+            teacher=_base_.teacher_stages,
+            loss_weight=1000.0,
+        )
+    ),
+)

@@ -1,0 +1,16 @@
+_base_ = '../_base_/pairs/resnet20_resnet8_cifar10.py'
+
+model = dict(
+    losses=dict(
+        kd=dict(
+            type='KLDivergenceLoss', student='head.fc', teacher='head.fc', tau=4.0, loss_weight=1.0
+        ),
+        crd=dict(
+            type='CRDLoss',
+            student='head.fc:input',
+            teacher='head.fc:input',
+            num_data=50000,
+            loss_weight=0.8,
+        ),
+    )
+)

@@ -1,0 +1,7 @@
+_base_ = '../_base_/pairs/resnet20_resnet8_cifar10.py'
+
+model = dict(
+    losses=dict(
+        rkd=dict(type='RKDLoss', student='head.fc:input', teacher='head.fc:input', loss_weight=1.0)
+    ),
+)
