@@ -1,0 +1,6 @@
+_base_ = [
+    '../_base_/pairs/vgg13_vgg8_cifar100.py',
+    '../_base_/methods/dist_cifar100.py',
+]
+
+model = dict(losses=dict(dist=_base_.term))
