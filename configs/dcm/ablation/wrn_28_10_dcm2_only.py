@@ -1,0 +1,4 @@
+# Cross-stage terms only.
+_base_ = '../wrn_28_10_wrn_28_10_cifar100.py'
+
+model = dict(objective=dict(beta=0.0))

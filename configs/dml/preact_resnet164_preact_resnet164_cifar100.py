@@ -1,0 +1,13 @@
+_base_ = ['../_base_/models/preact_resnet164_cifar.py', '../_base_/schedules/cifar100_dcm_200e.py']
+
+model = dict(
+    _delete_=True,
+    type='mmkd.MutualDistiller',
+    networks=[
+        dict(model=_base_.model, input_shape=(3, 32, 32)),
+        dict(model=_base_.model, input_shape=(3, 32, 32)),
+    ],
+    objective=dict(type='mmkd.DCMLoss'),
+)
+val_evaluator = [_base_.val_evaluator, dict(type='mmkd.OutputAccuracy')]
+test_evaluator = val_evaluator

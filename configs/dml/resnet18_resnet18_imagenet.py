@@ -1,0 +1,10 @@
+_base_ = ['mmpretrain::_base_/models/resnet18.py', '../_base_/schedules/imagenet_100e.py']
+
+model = dict(
+    _delete_=True,
+    type='mmkd.MutualDistiller',
+    networks=[dict(model=_base_.model), dict(model=_base_.model)],
+    objective=dict(type='mmkd.DCMLoss'),
+)
+val_evaluator = [_base_.val_evaluator, dict(type='mmkd.OutputAccuracy', topk=(1, 5))]
+test_evaluator = val_evaluator

@@ -1,0 +1,19 @@
+_base_ = ['mmpretrain::_base_/models/resnet50.py', '../_base_/schedules/imagenet_100e.py']
+
+model = dict(
+    _delete_=True,
+    type='mmkd.MutualDistiller',
+    networks=[
+        dict(model=_base_.model),
+        dict(
+            model=dict(
+                _base_.model,
+                backbone=dict(_base_.model.backbone, depth=18),
+                head=dict(_base_.model.head, in_channels=512),
+            )
+        ),
+    ],
+    objective=dict(type='mmkd.DCMLoss'),
+)
+val_evaluator = [_base_.val_evaluator, dict(type='mmkd.OutputAccuracy', topk=(1, 5))]
+test_evaluator = val_evaluator
