@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, ModuleList
 from torch import Tensor, nn
 
 from mmkd.registry import MODELS
@@ -104,7 +104,7 @@ class MultiExitClassifier(BaseModel):
                 f'LinearClsHead has; found {type(getattr(model, "head", None)).__name__}'
             )
         self.model = model
-        self.exits = nn.ModuleList()
+        self.exits = ModuleList()
         self.taps = []
         for index, cfg in enumerate(exits):
             cfg = {'_scope_': 'mmkd', 'num_classes': model.head.fc.out_features, **cfg}

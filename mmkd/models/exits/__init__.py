@@ -1,6 +1,7 @@
 """Exits: auxiliary classifiers that start at a tap of a network."""
 
 from .base import Exit
+from .branch import BranchExit
 from .stage_exits import (
     APFCExit,
     DenseNetExit,
@@ -9,13 +10,20 @@ from .stage_exits import (
     PreActExit,
     ResNetExit,
 )
+from .structures import BottleneckExit, BYOTExit, LCTExit, LinearExit, TOFDExit
 
 __all__ = [
     'APFCExit',
+    'BYOTExit',
+    'BottleneckExit',
+    'BranchExit',
     'DenseNetExit',
     'Exit',
+    'LCTExit',
+    'LinearExit',
     'MobileNetV1Exit',
     'MobileNetV2Exit',
     'PreActExit',
     'ResNetExit',
+    'TOFDExit',
 ]

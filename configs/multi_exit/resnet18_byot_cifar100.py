@@ -1,0 +1,3 @@
+_base_ = '../_base_/exits/resnet18_byot_exits_cifar100.py'
+
+model = dict(objective=dict(type='mmkd.BYOTLoss'))

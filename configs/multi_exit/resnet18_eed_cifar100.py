@@ -1,0 +1,3 @@
+_base_ = '../_base_/exits/resnet18_cifar100.py'
+
+model = dict(objective=dict(type='mmkd.BEEDLoss', balance=1.0))

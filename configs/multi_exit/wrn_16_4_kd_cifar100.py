@@ -1,0 +1,3 @@
+_base_ = '../_base_/exits/wrn_16_4_cifar100.py'
+
+model = dict(objective=dict(type='mmkd.ExitKDLoss'))

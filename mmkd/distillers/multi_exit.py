@@ -1,0 +1,89 @@
+"""One network teaches itself through its exits."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from mmkd.losses import ExitLoss
+from mmkd.models.multi_exit import MultiExitClassifier, Outputs, evaluating
+from mmkd.registry import MODELS
+from mmkd.taps import Taps
+
+from .base import BaseDistiller
+
+
+@MODELS.register_module()
+class MultiExitDistiller(BaseDistiller):
+    """Train a network and its exits with one objective over all of them.
+
+    Args:
+        student (dict): Config of a :class:`~mmkd.models.MultiExitClassifier`.
+        objective (dict): Config of an :class:`~mmkd.losses.ExitLoss` and, for one that
+            reads a feature which the exits share, ``tap``, its path in ``student.model``
+            (:class:`~mmkd.taps.Tap`).
+        data_preprocessor (dict, optional): See :class:`BaseDistiller`.
+
+    Raises:
+        TypeError: If the student has no exits by type, or the objective is no ``ExitLoss`` or does
+            not know an argument.
+        ValueError: If there is no exit, the tap names no module, or the objective cannot be
+            computed for what the classifiers give.
+
+    Example:
+        >>> model = dict(
+        ...     type='mmkd.MultiExitDistiller',
+        ...     student=dict(type='mmkd.MultiExitClassifier', model=dict(...), exits=[...]),
+        ...     objective=dict(type='mmkd.BEEDLoss'))
+    """
+
+    def __init__(
+        self, student: dict, objective: dict, data_preprocessor: dict | None = None
+    ) -> None:
+        super().__init__(student, data_preprocessor)
+        if not isinstance(self.student, MultiExitClassifier):
+            raise TypeError(
+                f'model.student.type={student["type"]!r}; expected mmkd.MultiExitClassifier, with '
+                'the network as its `model`'
+            )
+        if not self.student.exits:
+            raise ValueError('model.student.exits is empty; without exits there is no teacher')
+        objective = {'_scope_': 'mmkd', **objective}
+        self.tap = objective.pop('tap', None)
+        try:
+            self.objective = MODELS.build(objective)
+        except TypeError as error:
+            raise TypeError(f'model.objective: {error}') from error
+        if not isinstance(self.objective, ExitLoss):
+            raise TypeError(
+                f'model.objective.type={objective["type"]!r} is a '
+                f'{type(self.objective).__name__}, expected a subclass of '
+                'mmkd.losses.ExitLoss'
+            )
+        self._build_objective()
+
+    @torch.no_grad()
+    def _build_objective(self) -> None:
+        """Let the objective see the shapes it will get, in a forward of a dummy batch."""
+        with evaluating(self.student):
+            outputs, shared = self._outputs(torch.zeros(2, *self.student.input_shape))
+        try:
+            self.objective.build(outputs.logits, outputs.features, shared)
+        except ValueError as error:
+            raise ValueError(f'model.objective: {error}') from error
+
+    def _outputs(self, inputs: Tensor) -> tuple[Outputs, Tensor | None]:
+        """Logits and features of all classifiers, and what was tapped for the objective."""
+        if self.tap is None:
+            return self.student.outputs(inputs), None
+        with Taps(self.student.model, [self.tap]) as record:
+            outputs = self.student.outputs(inputs)
+        return outputs, record[self.tap]
+
+    def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
+        """Return the objective's terms."""
+        outputs, shared = self._outputs(inputs)
+        classify = partial(self.student.classification_loss, data_samples=data_samples)
+        return self.objective(outputs.logits, outputs.features, classify, shared)
