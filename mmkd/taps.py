@@ -1,11 +1,11 @@
-"""Read intermediate tensors of a model by module path."""
+"""Read intermediate tensors of a model by module path, and add to them."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
 
@@ -55,9 +55,9 @@ class Tap:
         Raises:
             ValueError: If there is no such submodule; the message has the nearest names.
         """
+        with suppress(AttributeError):
+            return model.get_submodule(self.module)
         names = dict(model.named_modules())
-        if self.module in names:
-            return names[self.module]
         near = difflib.get_close_matches(self.module, names, n=5, cutoff=0.5)
         parent = self.module.rpartition('.')[0]
         near += [n for n in names if n.rpartition('.')[0] == parent and n not in near][:5]
@@ -121,7 +121,14 @@ class Taps:
                 found = f'{len(value)} elements' if isinstance(value, (tuple, list)) else 'one'
                 raise ValueError(f'tap {path!r}: there is no element [{index}], found {found}')
             value = value[index]
-        self._records[path] = (value, [(t, t._version) for t in _tensors(value)])
+        # Tensors of torch.inference_mode have no version.
+        tensors = [t for t in _tensors(value) if not t.is_inference()]
+        self._records[path] = (value, [(t, t._version) for t in tensors])
+
+    @property
+    def reached(self) -> list[str]:
+        """The taps that were reached, in the order of their first call."""
+        return list(self._records)
 
     def __getitem__(self, path: str) -> Any:
         """Return what was tapped at ``path``.
@@ -141,6 +148,67 @@ class Taps:
                 'set inplace=False there'
             )
         return value
+
+
+class Additions:
+    """Add tensors to the outputs of submodules while the context is open.
+
+    What comes after a submodule, a :class:`Taps` opened inside this context included, sees the sum.
+    Its own output is not changed in place.
+
+    Args:
+        model (nn.Module): The model.
+        summands (dict[str, Callable]): Module path to a function without arguments that returns
+            what to add, called when the submodule has run.
+
+    Raises:
+        ValueError: If a path cannot be parsed, names no module of ``model``, or more than a module.
+        RuntimeError: In the forward, if shapes differ or a submodule runs twice; at the end of the
+            context, if one did not run.
+
+    Example:
+        >>> with Additions(model, {'backbone.layer2': lambda: feature}):
+        ...     losses = model(inputs, data_samples, mode='loss')
+    """
+
+    def __init__(self, model: nn.Module, summands: Mapping[str, Callable[[], Tensor]]) -> None:
+        for tap in map(Tap, summands):
+            if tap.path != tap.module:
+                raise ValueError(
+                    f'{tap.path!r}: tensors are added to the output of a module; give the path of '
+                    f'one, such as {tap.module!r}'
+                )
+        self._summands = dict(summands)
+        self._modules = {path: Tap(path).find(model) for path in summands}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Additions:
+        self._waiting = set(self._modules)
+        for path, module in self._modules.items():
+            handle = module.register_forward_hook(partial(self._add, path))
+            self._stack.callback(handle.remove)
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *exc_info: object) -> None:
+        self._stack.close()
+        if error is None and self._waiting:
+            raise RuntimeError(
+                f'nothing was added to {min(self._waiting)!r}, which was not reached in the '
+                'forward pass; name a module that runs'
+            )
+
+    def _add(self, path: str, module: nn.Module, args: tuple, output: Any) -> Tensor:
+        if path not in self._waiting:
+            raise RuntimeError(f'{path!r} runs more than once in a forward pass; add elsewhere')
+        self._waiting.remove(path)
+        summand = self._summands[path]()
+        found = getattr(output, 'shape', None)
+        if found != summand.shape:
+            raise RuntimeError(
+                f'a tensor of shape {tuple(summand.shape)} cannot be added to the output of '
+                f'{path!r}, {type(output).__name__ if found is None else tuple(found)}'
+            )
+        return output + summand
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmkd.taps import Taps
+from mmkd.taps import Additions, Taps
 
 
 class Block(nn.Module):
@@ -135,3 +135,76 @@ def test_a_module_called_twice_gives_its_last_call(image):
     with Taps(net, ['0']) as record:
         out = net(image)
     assert record['0'] is out
+
+
+class TestAdditions:
+    def test_what_follows_sees_the_sum_and_the_gradient_reaches_the_summand(self, net, image):
+        summand = torch.randn(2, 3, 4, 4, requires_grad=True)
+        with Additions(net, {'block.conv': lambda: summand}):
+            first, _ = net(image)
+        expected = ((net.block.conv(image) + summand) * 2 - 1).relu()
+        assert torch.equal(first, expected)
+        grads = [torch.autograd.grad(x.sum(), summand)[0] for x in (first, expected)]
+        assert torch.equal(*grads)
+
+    def test_a_tap_inside_reads_the_sum_and_one_outside_the_tensor_before(self, net, image):
+        summand = torch.ones(2, 3, 4, 4)
+        with (
+            Taps(net, ['block']) as before,
+            Additions(net, {'block': lambda: summand}),
+            Taps(net, ['block']) as after,
+        ):
+            net(image)
+        assert torch.equal(after['block'], before['block'] + 1)
+
+    def test_no_hook_stays(self, net, image):
+        with Additions(net, {'block': lambda: torch.zeros(2, 3, 4, 4)}):
+            net(image)
+        with pytest.raises(RuntimeError, match='expected input'), Additions(net, {'block': None}):
+            net(torch.randn(2, 5, 4, 4))
+        assert not net.block._forward_hooks
+
+    @pytest.mark.parametrize('path', ['block:input', 'neck[0]'])
+    def test_anything_but_the_output_of_a_module_is_refused(self, net, path):
+        with pytest.raises(ValueError, match='output of a module'):
+            Additions(net, {path: lambda: torch.zeros(1)})
+
+    def test_unknown_module_names_the_nearest(self, net):
+        with pytest.raises(ValueError, match=r"no module 'blok'.*block"):
+            Additions(net, {'blok': lambda: torch.zeros(1)})
+
+    def test_nothing_is_broadcast(self, net, image):
+        with (
+            pytest.raises(RuntimeError, match=r"\(3, 1, 1\).*'block', \(2, 3, 4, 4\)"),
+            Additions(net, {'block': lambda: torch.zeros(3, 1, 1)}),
+        ):
+            net(image)
+
+    def test_a_tuple_is_refused(self, net, image):
+        with (
+            pytest.raises(RuntimeError, match="'neck', tuple"),
+            Additions(net, {'neck': lambda: torch.zeros(1)}),
+        ):
+            net(image)
+
+    def test_unreached_module_is_named(self, net, image):
+        with (
+            pytest.raises(RuntimeError, match="added to 'other', which was not reached"),
+            Additions(net, {'other': lambda: torch.zeros(1)}),
+        ):
+            net(image)
+
+    def test_a_module_that_runs_twice_is_refused(self, image):
+        relu = nn.ReLU()
+        net = nn.Sequential(relu, nn.Conv2d(3, 3, 1), relu)
+        with (
+            pytest.raises(RuntimeError, match="'0' runs more than once"),
+            Additions(net, {'0': lambda: torch.zeros_like(image)}),
+        ):
+            net(image)
+
+
+def test_reached_taps_are_in_the_order_of_the_forward(net, image):
+    with Taps(net, ['neck', 'other', 'block', 'block.conv']) as record:
+        net(image)
+    assert record.reached == ['block.conv', 'block', 'neck']

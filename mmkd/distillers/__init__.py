@@ -1,8 +1,19 @@
 """Who learns from whom."""
 
 from .base import BaseDistiller
+from .connection import ConnectionDistiller
 from .detection import DetectionDistiller
+from .multi_exit import MultiExitDistiller
+from .mutual import MutualDistiller
 from .offline import OfflineDistiller
 from .teacher import Teacher
 
-__all__ = ['BaseDistiller', 'DetectionDistiller', 'OfflineDistiller', 'Teacher']
+__all__ = [
+    'BaseDistiller',
+    'ConnectionDistiller',
+    'DetectionDistiller',
+    'MultiExitDistiller',
+    'MutualDistiller',
+    'OfflineDistiller',
+    'Teacher',
+]

@@ -80,18 +80,18 @@ class OfflineDistiller(BaseDistiller):
             raise ValueError('give either model.teacher or model.teachers (a dict of them by name)')
         self.student_loss_weight = student_loss_weight
         self.terms, self.losses = build_terms(losses)
-        # Set past nn.Module, which would take the teachers into the module tree.
-        self.__dict__['teachers'] = {
-            name: self._build_teacher(cfg, f'model.teachers.{name}')
-            for name, cfg in (teachers or {}).items()
-        } or {_ONLY: self._build_teacher(teacher, 'model.teacher')}
+        self._build_teachers({_ONLY: teacher} if teachers is None else teachers)
         self._build_losses(input_shape)
 
-    def _build_teacher(self, cfg: dict, key: str) -> Teacher:
-        try:
-            return Teacher(self.data_preprocessor, **cfg, key=key)
-        except TypeError as error:
-            raise TypeError(f'{key}: {error}') from error
+    def _build_teachers(self, teachers: dict[str, dict]) -> None:
+        # Set past nn.Module, which would take the teachers into the module tree.
+        self.__dict__['teachers'] = {}
+        for name, cfg in teachers.items():
+            key = 'model.teacher' if name == _ONLY else f'model.teachers.{name}'
+            try:
+                self.teachers[name] = Teacher(self.data_preprocessor, **cfg, key=key)
+            except TypeError as error:
+                raise TypeError(f'{key}: {error}') from error
 
     def _apply(self, fn: Any, recurse: bool = True) -> OfflineDistiller:
         super()._apply(fn, recurse)
@@ -207,8 +207,7 @@ class OfflineDistiller(BaseDistiller):
             ValueError: If a term's name collides with one of the student's losses.
             RuntimeError: If a tap was not reached or overwritten in place.
         """
-        factors = [term.factor() for term in self.terms]
-        active = [term for term, factor in zip(self.terms, factors, strict=True) if factor]
+        active = self._active_terms()
         with Taps(self.student, self._student_paths(active)) as student:
             losses = self.student(inputs, data_samples, mode='loss')
         # MMEngine logs the total as `loss`, the name mmpretrain gives its only loss.
@@ -219,22 +218,33 @@ class OfflineDistiller(BaseDistiller):
             for key, value in losses.items()
         }
         teachers = self._teacher_records(active, inputs, data_samples, student)
-        for term, factor in zip(self.terms, factors, strict=True):
+        return self._with_terms(losses, student, teachers, data_samples)
+
+    def _active_terms(self) -> list[Term]:
+        return [term for term in self.terms if term.factor()]
+
+    def _with_terms(
+        self,
+        losses: dict[str, Tensor],
+        student: Taps,
+        teachers: dict[str, Taps],
+        data_samples: list,
+    ) -> dict[str, Tensor]:
+        """Add every term's entry to ``losses``."""
+        for term in self.terms:
             if term.key in losses:
                 raise ValueError(
                     f"losses.{term.name} is logged as {term.key!r}, which is one of the student's "
                     f'own losses {sorted(losses)}; rename the term'
                 )
-            loss = self.losses[term.name]
+            loss, factor = self.losses[term.name], term.factor()
             if factor:
                 sides = self._sides(term, student, teachers)
                 losses[term.key] = factor * loss(*sides, data_samples)
             else:
                 # DDP waits for a gradient of every parameter.
-                losses[term.key] = sum(
-                    (0 * p.sum() for p in loss.parameters() if p.requires_grad),
-                    start=inputs.new_zeros(()),
-                )
+                zeros = [0 * p.sum() for p in loss.parameters() if p.requires_grad]
+                losses[term.key] = sum(zeros, start=next(self.parameters()).new_zeros(()))
         return losses
 
     def pretrain_losses(

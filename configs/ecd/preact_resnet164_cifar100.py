@@ -1,0 +1,15 @@
+# Bottlenecks have one 3x3 convolution each.
+_base_ = '../baseline/preact_resnet164_ecd_cifar100.py'
+
+model = dict(
+    _delete_=True,
+    type='mmkd.ConnectionDistiller',
+    student=_base_.model,
+    teacher_generator=dict(
+        type='DynamicAdditiveConv2d', convs='backbone.layer?.*.residual.conv2', num_kernels=16
+    ),
+    connections=dict(
+        points=['backbone.layer[12].*.residual.conv2', 'backbone.layer[12].*'],
+        transform=dict(type='ConvModule', kernel_size=1, act_cfg=None),
+    ),
+)

@@ -1,0 +1,15 @@
+# A.1.1: 16 kernels; 1x1 convolutions from the 3x3 convolutions and blocks of Conv2_x and Conv3_x.
+_base_ = '../baseline/resnet20_ecd_cifar100.py'
+
+model = dict(
+    _delete_=True,
+    type='mmkd.ConnectionDistiller',
+    student=_base_.model,
+    teacher_generator=dict(
+        type='DynamicAdditiveConv2d', convs='backbone.layer?.*.conv?', num_kernels=16
+    ),
+    connections=dict(
+        points=['backbone.layer[12].*.conv?', 'backbone.layer[12].*'],
+        transform=dict(type='ConvModule', kernel_size=1, act_cfg=None),
+    ),
+)
