@@ -1,0 +1,3 @@
+_base_ = './exits_ce_resnet8.py'
+
+model = dict(objective=dict(type='mmkd.ExitKDLoss'))
