@@ -35,10 +35,6 @@ class Outputs:
     logits: list[Tensor]
     features: list[Tensor]
 
-    def detach(self) -> Outputs:
-        """The same without gradient."""
-        return Outputs([z.detach() for z in self.logits], [h.detach() for h in self.features])
-
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
@@ -169,10 +165,6 @@ class MultiExitClassifier(BaseModel):
         """The head's own loss on the logits of any classifier, a scalar."""
         # The head's method, so that label smoothing and mixed labels count for exits too.
         return self.model.head._get_loss(logits, data_samples)['loss']
-
-    def classification_losses(self, outputs: Outputs, data_samples: list) -> list[Tensor]:
-        """The head's own loss on every classifier's logits, a scalar each."""
-        return [self.classification_loss(z, data_samples) for z in outputs.logits]
 
     def scores(self, inputs: Tensor) -> dict[str, Tensor]:
         """Logits of every output and, with exits, of their ensemble, by name.
