@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmkd.registry import MODELS
 
@@ -68,10 +68,9 @@ class ABLoss(DistillLoss):
         self.margin = margin
 
     def build(self, student: Tapped, teacher: Tapped) -> None:
-        self.connectors = match_maps('ABLoss', student, teacher, norm_cfg=dict(type='BN'))
-        for index, (s, t) in enumerate(paired(student, teacher)):
-            if s.shape == t.shape:
-                self.connectors[index] = nn.Identity()
+        self.connectors = match_maps(
+            'ABLoss', student, teacher, keep_equal=True, norm_cfg=dict(type='BN')
+        )
 
     def forward(self, student: Tapped, teacher: Tapped, data_samples: list | None = None) -> Tensor:
         loss = 0.0

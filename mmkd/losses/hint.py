@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmkd.registry import MODELS
 
@@ -41,10 +41,7 @@ class HintLoss(DistillLoss):
     """
 
     def build(self, student: Tapped, teacher: Tapped) -> None:
-        self.regressors = match_maps('HintLoss', student, teacher)
-        for index, (s, t) in enumerate(paired(student, teacher)):
-            if s.shape == t.shape:
-                self.regressors[index] = nn.Identity()
+        self.regressors = match_maps('HintLoss', student, teacher, keep_equal=True)
 
     def forward(self, student: Tapped, teacher: Tapped, data_samples: list | None = None) -> Tensor:
         loss = 0.0

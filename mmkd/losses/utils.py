@@ -116,7 +116,9 @@ def align_channels(loss: str, student: Tapped, teacher: Tapped) -> nn.ModuleList
     )
 
 
-def match_maps(loss: str, student: Tapped, teacher: Tapped, **kwargs: Any) -> nn.ModuleList:
+def match_maps(
+    loss: str, student: Tapped, teacher: Tapped, keep_equal: bool = False, **kwargs: Any
+) -> nn.ModuleList:
     """One layer a level that gives the student's map the teacher's channels, height and width.
 
     A 1x1 convolution for equal sizes; a 3x3 one of stride 2 where the student's map is twice as
@@ -127,6 +129,7 @@ def match_maps(loss: str, student: Tapped, teacher: Tapped, **kwargs: Any) -> nn
         loss (str): Name of the loss, for the message.
         student (Tensor | sequence of Tensor): Student side.
         teacher (Tensor | sequence of Tensor): Teacher side.
+        keep_equal (bool): Whether maps of equal shape get an identity. Defaults to False.
         kwargs: Further arguments of :class:`mmcv.cnn.ConvModule`.
 
     Raises:
@@ -135,6 +138,9 @@ def match_maps(loss: str, student: Tapped, teacher: Tapped, **kwargs: Any) -> nn
     check_maps(loss, student, teacher)
     layers = nn.ModuleList()
     for s, t in paired(student, teacher):
+        if keep_equal and s.shape == t.shape:
+            layers.append(nn.Identity())
+            continue
         size_s, size_t = tuple(s.shape[2:]), tuple(t.shape[2:])
         if size_s == size_t:
             shape = dict(kernel_size=1)
