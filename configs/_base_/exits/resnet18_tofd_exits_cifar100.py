@@ -1,34 +1,6 @@
 # Rethinking Online Knowledge Distillation with Multi-Exits, supplement, Table 1: exits as in TOFD.
-_base_ = ['../models/resnet18_cifar.py', '../schedules/cifar100_beed_200e.py']
+_base_ = './resnet18_cifar100.py'
 
 model = dict(
-    _delete_=True,
-    type='mmkd.MultiExitDistiller',
-    student=dict(
-        type='mmkd.MultiExitClassifier',
-        model=_base_.model,
-        exits=[
-            dict(
-                tap='backbone.layer1',
-                type='mmkd.TOFDExit',
-                in_channels=64,
-                channels=(128, 256, 512),
-            ),
-            dict(
-                tap='backbone.layer2',
-                type='mmkd.TOFDExit',
-                in_channels=128,
-                channels=(256, 512),
-            ),
-            dict(
-                tap='backbone.layer3',
-                type='mmkd.TOFDExit',
-                in_channels=256,
-                channels=(512,),
-            ),
-        ],
-    ),
+    student=dict(exits=[dict(e, type='mmkd.TOFDExit') for e in _base_.model.student.exits])
 )
-
-val_evaluator = [_base_.val_evaluator, dict(type='mmkd.OutputAccuracy')]
-test_evaluator = [_base_.test_evaluator, dict(type='mmkd.OutputAccuracy')]
