@@ -150,7 +150,8 @@ def test_config_trains_and_evaluates(name, no_weights, coco_folder, tmp_path):
     without_pretrained(cfg.model)
     shrink(cfg, coco_folder)
     cfg.work_dir = str(tmp_path)
-    cfg.experiment_name = name.replace('/', '_')
+    # Loggers and visualizers are found by name, also those of an earlier test and its folder.
+    cfg.experiment_name = cfg.visualizer.name = name.replace('/', '_')
     runner = Runner.from_cfg(cfg)
     runner.train()
     history = runner.message_hub.log_scalars
