@@ -79,6 +79,42 @@ def test_retinanet_with_every_feature_term(retinanet, save_teacher, scene_batch)
     assert {'loss_review', 'loss_hint', 'loss_fgfi', 'loss_cls', 'loss_bbox'} <= losses.keys()
 
 
+@pytest.mark.parametrize('batch', ['two images', 'no gt at all'])
+def test_the_other_detection_losses_train_what_lies_before_their_taps(
+    detector, save_teacher, scene_batch, batch
+):
+    levels = [f'neck[{i}]' for i in range(4)]
+    fc_reg = 'roi_head.bbox_head.fc_reg'
+    terms = {
+        name: dict(type=f'{name}Loss', student=levels, teacher=levels, **weights)
+        for name, weights in dict(
+            CWD={},
+            PKD={},
+            MGD=dict(alpha_mgd=1e-3),
+            FGD=dict(alpha_fgd=1e-3, beta_fgd=1e-3, gamma_fgd=1e-3, lambda_fgd=1e-3),
+        ).items()
+    }
+    terms['box'] = dict(
+        type='LocalizationDistillationLoss', student=fc_reg, teacher=[fc_reg, FC_CLS]
+    )
+    model = build(detector, save_teacher, terms)
+    data = model.data_preprocessor(scene_batch(), True)
+    if batch == 'no gt at all':
+        for sample in data['data_samples']:
+            sample.gt_instances = sample.gt_instances[:0]
+    losses = model(**data, mode='loss')
+    weights = [model.student.get_submodule(m).weight for m in ('neck.fpn_convs.0.conv', fc_reg)]
+    for name in terms:
+        assert losses[f'loss_{name}'] > 0
+        into_neck, into_boxes = torch.autograd.grad(
+            losses[f'loss_{name}'], weights, retain_graph=True, allow_unused=True
+        )
+        assert into_neck.isfinite().all()
+        assert into_neck.abs().sum() > 0
+        assert (into_boxes is not None) == (name == 'box')
+    check_step(model, scene_batch())
+
+
 def test_one_stage_head_taps_run_the_teachers_head(retinanet, save_teacher, scene_batch):
     path = 'bbox_head.cls_convs.0'
     terms = dict(hint=dict(type='HintLoss', student=path, teacher=path))
