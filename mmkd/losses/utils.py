@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
@@ -14,8 +15,27 @@ from .base import Tapped, check_same_shape, fp32, paired
 SAME_CLASSES = 'student and teacher must predict the same classes, in the same order'
 
 
-def check_maps(loss: str, student: Tapped, teacher: Tapped) -> None:
-    """Raise unless both sides are equally many maps (N, C, H, W).
+def _check_sides(
+    ndim: int, takes: str, tap: str, loss: str, student: Tapped, teacher: Tapped
+) -> None:
+    """Raise unless both sides are equally many tensors of ``ndim`` dimensions."""
+    for s, t in paired(student, teacher):
+        if s.ndim != ndim or t.ndim != ndim:
+            raise ValueError(
+                f'{loss} takes {takes}, found student {tuple(s.shape)} and teacher '
+                f'{tuple(t.shape)}; tap {tap}'
+            )
+
+
+#: As :func:`check_logits`, of maps and of vectors of any size.
+check_maps = partial(_check_sides, 4, 'maps (N, C, H, W)', "stages, such as 'backbone.layer2'")
+check_vectors = partial(
+    _check_sides, 2, 'vectors (N, C)', "the pooled vector, such as 'head.fc:input'"
+)
+
+
+def check_logits(loss: str, student: Tapped, teacher: Tapped) -> None:
+    """Raise unless both sides are equally many logits (N, K) with the same K.
 
     Args:
         loss (str): Name of the loss, for the message.
@@ -25,12 +45,10 @@ def check_maps(loss: str, student: Tapped, teacher: Tapped) -> None:
     Raises:
         ValueError: If they are not.
     """
+    tap = "the classifier, such as 'head.fc' or 'roi_head.bbox_head.fc_cls'"
+    _check_sides(2, 'logits (N, K)', tap, loss, student, teacher)
     for s, t in paired(student, teacher):
-        if s.ndim != 4 or t.ndim != 4:
-            raise ValueError(
-                f'{loss} takes maps (N, C, H, W), found student {tuple(s.shape)} and teacher '
-                f"{tuple(t.shape)}; tap stages, such as 'backbone.layer2'"
-            )
+        check_same_shape(s, t, SAME_CLASSES)
 
 
 def check_same_size(loss: str, student: Tapped, teacher: Tapped) -> None:
@@ -52,46 +70,6 @@ def check_same_size(loss: str, student: Tapped, teacher: Tapped) -> None:
                 f'{tuple(s.shape)} and teacher {tuple(t.shape)}; tap levels of the same stride, '
                 "such as 'neck[1]' of a neck that starts at stride 4 and 'neck[0]' of one at 8"
             )
-
-
-def check_vectors(loss: str, student: Tapped, teacher: Tapped) -> None:
-    """Raise unless both sides are equally many batches of vectors (N, C).
-
-    Args:
-        loss (str): Name of the loss, for the message.
-        student (Tensor | sequence of Tensor): Student side.
-        teacher (Tensor | sequence of Tensor): Teacher side.
-
-    Raises:
-        ValueError: If they are not.
-    """
-    for s, t in paired(student, teacher):
-        if s.ndim != 2 or t.ndim != 2:
-            raise ValueError(
-                f'{loss} takes vectors (N, C), found student {tuple(s.shape)} and teacher '
-                f"{tuple(t.shape)}; tap the pooled vector, such as 'head.fc:input'"
-            )
-
-
-def check_logits(loss: str, student: Tapped, teacher: Tapped) -> None:
-    """Raise unless both sides are equally many logits (N, K) with the same K.
-
-    Args:
-        loss (str): Name of the loss, for the message.
-        student (Tensor | sequence of Tensor): Student side.
-        teacher (Tensor | sequence of Tensor): Teacher side.
-
-    Raises:
-        ValueError: If they are not.
-    """
-    for s, t in paired(student, teacher):
-        if s.ndim != 2 or t.ndim != 2:
-            raise ValueError(
-                f'{loss} takes logits (N, K), found student {tuple(s.shape)} and teacher '
-                f"{tuple(t.shape)}; tap the classifier, such as 'head.fc' or "
-                "'roi_head.bbox_head.fc_cls'"
-            )
-        check_same_shape(s, t, SAME_CLASSES)
 
 
 def align_channels(loss: str, student: Tapped, teacher: Tapped) -> nn.ModuleList:
