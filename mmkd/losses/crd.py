@@ -58,13 +58,23 @@ def draw_negatives(labels: Tensor, own: Tensor, num_negatives: int) -> Tensor:
 
     Returns:
         Tensor: Dataset indices, (N, K).
+
+    Raises:
+        RuntimeError: If there is no sample of another class.
     """
     by_class, order = labels.sort()
     start = torch.searchsorted(by_class, own)[:, None]
     size = torch.searchsorted(by_class, own, right=True)[:, None] - start
+    others = len(labels) - size
+    # An `if` would wait for the device in every step.
+    torch._assert_async(
+        (others > 0).all(),
+        'CRDLoss draws negatives from other classes, but all samples of the training set have the '
+        'same gt_label; train on two classes or more, or take another loss',
+    )
     # The modulo of so large a number is uniform; a bound per row is more than randint takes.
     draws = torch.randint(2**62, (len(own), num_negatives), device=labels.device)
-    draws = draws % (len(labels) - size)
+    draws = draws % others
     return order[draws + size * (draws >= start)]
 
 
@@ -131,6 +141,9 @@ class CRDLoss(DistillLoss):
 
     Over several processes, banks, labels and Z are those of one process with the joint batch. The
     processes need batches of equal sizes, which MMEngine's samplers give.
+
+    A training set of one class has no negatives, and training stops as soon as all its labels have
+    been seen.
 
     Memory: ``8 * M * embed_dims`` bytes for the banks and ``8 * M`` for the labels, in the
     checkpoint too (52 MB for CIFAR-100, 1.3 GB for ImageNet); during a step as much again for

@@ -207,6 +207,13 @@ def test_labels_are_learnt_as_they_are_seen(drawn):
     assert (drawn[1] % 3 != torch.arange(12)[:, None] % 3).all()
 
 
+def test_training_set_of_one_class_is_refused_when_its_last_label_is_seen():
+    loss, batch = build(), samples(*range(11), classes=1)
+    assert loss(vectors(11, 5), vectors(11, 6), batch).isfinite()
+    with pytest.raises(RuntimeError, match='all samples of the training set have the same'):
+        loss(vectors(1, 5), vectors(1, 6), samples(11, classes=1))
+
+
 def test_student_that_knows_the_sample_has_the_lower_loss():
     loss = build(tau=0.2)
     step(loss, list(range(12)))
