@@ -6,3 +6,6 @@ _base_ = [
 model = dict(
     losses=dict(ft=dict(_base_.term, student='backbone.layer5', teacher='backbone.layer5'))
 )
+
+# The schedule's optimizer, as the benchmark does for students that are no ResNet or WRN.
+custom_hooks = [dict(type='mmkd.PretrainHook', losses=['ft'], length=30)]

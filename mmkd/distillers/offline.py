@@ -13,7 +13,7 @@ from mmkd.taps import Taps
 
 from .base import BaseDistiller
 from .teacher import Teacher
-from .terms import Term, build_terms, paths_of, read, shapes
+from .terms import Term, build_terms, note_pretraining, paths_of, read, shapes
 
 #: Name of a single, unnamed teacher.
 _ONLY = ''
@@ -269,6 +269,7 @@ class OfflineDistiller(BaseDistiller):
                     f'PretrainHook.losses has {name!r}; expected keys of model.losses: '
                     f'{sorted(self.losses.keys())}'
                 )
+        note_pretraining(names)
         terms = [term for term in self.terms if term.name in names]
         paths = self._student_paths(
             [term for term in terms if not hasattr(self.losses[term.name], 'pretrain_loss')]

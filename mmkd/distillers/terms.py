@@ -15,6 +15,9 @@ from mmkd.registry import MODELS
 
 Paths = str | Sequence[str]
 
+#: Where the message hub, and so a checkpoint, keeps the terms that a phase before training had.
+_PRETRAINED = 'pretrained_terms'
+
 
 @dataclass(frozen=True)
 class Term:
@@ -63,7 +66,8 @@ class Term:
 
         Raises:
             ValueError: If a time in epochs is longer than the run, as it is in every
-                iteration-based loop, whose epoch never advances.
+                iteration-based loop, whose epoch never advances; or if the term is for a
+                pre-training phase alone and there was none.
         """
         hub = MessageHub.get_current_instance()
         for key in ('begin', 'end', 'warmup'):
@@ -71,13 +75,25 @@ class Term:
             if self.by_epoch and epochs > hub.get_info('max_epochs', epochs):
                 raise ValueError(
                     f'losses.{self.name}.{key}={epochs} epochs, but the run has max_epochs='
-                    f'{hub.get_info("max_epochs")}; in an iteration-based loop set by_epoch=False '
-                    f'and give {key} in iterations'
+                    f'{hub.get_info("max_epochs")}; give a time within the run or, in an '
+                    f'iteration-based loop, set by_epoch=False and give {key} in iterations'
                 )
+        if self.end == 0 and self.name not in hub.get_info(_PRETRAINED, ()):
+            raise ValueError(
+                f'losses.{self.name}.end=0 leaves the term to a phase before training, and there '
+                f"was none: add custom_hooks=[dict(type='mmkd.PretrainHook', "
+                f'losses=[{self.name!r}], length=...)], or remove end'
+            )
         progress = hub.get_info('epoch' if self.by_epoch else 'iter', 0) - self.begin
         if progress < 0 or (self.end is not None and progress >= self.end - self.begin):
             return 0.0
         return min(1.0, (progress + 1) / self.warmup) if self.warmup else 1.0
+
+
+def note_pretraining(names: Sequence[str]) -> None:
+    """Remember that these terms had a phase before training."""
+    hub = MessageHub.get_current_instance()
+    hub.update_info(_PRETRAINED, sorted({*hub.get_info(_PRETRAINED, ()), *names}))
 
 
 def paths_of(tapped: Paths) -> list[str]:

@@ -8,7 +8,7 @@ from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import build_optim_wrapper
 
 from mmkd.distillers import OfflineDistiller
-from mmkd.distillers.terms import Term
+from mmkd.distillers.terms import Term, note_pretraining
 from mmkd.registry import MODELS
 
 
@@ -299,6 +299,15 @@ class TestSchedule:
         hub.update_info('epoch', 3)
         assert model(**data, mode='loss')['loss_hint'] > 0
         assert seen
+
+    def test_a_term_for_a_phase_before_training_needs_one(self, hub):
+        term = Term('a', 's', 't', end=0)
+        with pytest.raises(ValueError, match="losses.a.end=0.*PretrainHook', losses=\\['a'\\]"):
+            term.factor()
+        note_pretraining(['b'])
+        note_pretraining(['a'])
+        assert term.factor() == 0
+        assert Term('b', 's', 't', end=0).factor() == 0
 
     @pytest.mark.parametrize(
         ('schedule', 'message'),

@@ -8,12 +8,14 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
+from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from mmkd.distillers import OfflineDistiller
 from mmkd.engine import PretrainHook
 
 TAPS = dict(student='backbone.layer2', teacher='backbone.layer2')
+DEMO = Path(__file__).parents[2] / 'configs/demo/digits_kd.py'
 WORKER = Path(__file__).with_name('pretrain_worker.py')
 
 
@@ -42,6 +44,14 @@ def runner(image_batch):
         train_dataloader=loader,
         logger=MMLogger('pretrain'),
     )
+
+
+@pytest.fixture
+def log(runner):
+    """What the hook logs."""
+    lines = []
+    runner.logger = SimpleNamespace(info=lines.append)
+    return lines
 
 
 def test_an_autoencoder_of_the_teacher_leaves_the_student_alone(
@@ -81,12 +91,73 @@ def test_a_term_through_the_student_trains_it_without_its_own_loss(
     assert model(**data, mode='loss')['loss_a'] == 0
 
 
-def test_a_resumed_run_does_not_repeat_the_phase(classifier, save_teacher, runner):
+def test_a_resumed_run_does_not_repeat_the_phase(classifier, save_teacher, runner, log):
     runner.model = make(classifier, save_teacher, type='HintLoss')
     before = copy.deepcopy(runner.model.state_dict())
     runner.iter = 1
     PretrainHook(['a'], length=1).before_train(runner)
     assert all(torch.equal(before[key], value) for key, value in runner.model.state_dict().items())
+    assert log == ["Pre-training of ['a'] is not repeated: training goes on at iteration 1"]
+
+
+def test_an_interrupted_phase_has_said_that_it_will_start_again(
+    classifier, save_teacher, runner, log
+):
+    runner.model = make(classifier, save_teacher, type='HintLoss')
+    runner.model.pretrain_losses = lambda *_, **__: pytest.fail('stopped')
+    with pytest.raises(pytest.fail.Exception, match='stopped'):
+        PretrainHook(['a'], length=1).before_train(runner)
+    assert "Pre-training of ['a'] starts: 2 steps without a checkpoint" in log[0]
+
+
+def test_a_run_resumed_after_the_phase_equals_an_uninterrupted_one(save_teacher, tmp_path):
+    """In the time of one term and before that of another."""
+    cfg = Config.fromfile(DEMO)
+    layer, vector, logits = (
+        dict(student=tap, teacher=tap) for tap in ('backbone.layer2', 'head.fc:input', 'head.fc')
+    )
+    cfg.model.losses = dict(
+        ft=dict(type='FactorTransferLoss', **layer),
+        hint=dict(type='HintLoss', **layer, end=0),
+        crd=dict(type='CRDLoss', **vector, num_data=100, num_negatives=8),
+        kd=dict(type='KLDivergenceLoss', **logits, end=2, warmup=3),
+        ofd=dict(type='OFDLoss', **layer, begin=2),
+    )
+    cfg.custom_hooks = [dict(type='mmkd.PretrainHook', losses=['ft', 'hint'], length=1)]
+    teacher = Config.fromfile(cfg.model.teacher.config)
+    model = dict(teacher.model, data_preprocessor=teacher.data_preprocessor)
+    cfg.model.teacher.checkpoint = save_teacher(model)['checkpoint']
+    cfg.train_dataloader.dataset.indices = cfg.val_dataloader.dataset.indices = 100
+    cfg.train_cfg.update(max_epochs=3, val_interval=3)
+    cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=1)
+    cfg.randomness = dict(seed=0)
+
+    def train(name, **change):
+        run = copy.deepcopy(cfg)
+        run.merge_from_dict(dict(work_dir=str(tmp_path / name), **change))
+        run.experiment_name = run.visualizer.name = f'phases_{name}'
+        Runner.from_cfg(run).train()
+        return torch.load(tmp_path / name / 'epoch_3.pth')['state_dict']
+
+    whole = train('whole')
+    resumed = train('resumed', resume=True, load_from=f'{tmp_path}/whole/epoch_1.pth')
+    assert not (tmp_path / 'resumed/epoch_1.pth').exists()
+    for key, value in whole.items():
+        assert torch.equal(value, resumed[key]), key
+
+
+def test_gradients_accumulate_as_the_optimizer_wrapper_says(
+    classifier, save_teacher, runner, monkeypatch
+):
+    runner.model = make(classifier, save_teacher, type='HintLoss')
+    runner.cfg.optim_wrapper.accumulative_counts = 3
+    updates, step = [], torch.optim.SGD.step
+    monkeypatch.setattr(
+        torch.optim.SGD, 'step', lambda *args, **kw: updates.append(1) or step(*args, **kw)
+    )
+    PretrainHook(['a'], length=4, by_epoch=False).before_train(runner)
+    assert len(updates) == 2  # after the third step and the last
+    assert all(p.grad is None for p in runner.model.parameters())
 
 
 def test_a_phase_in_iterations_may_end_within_an_epoch(classifier, save_teacher, runner):

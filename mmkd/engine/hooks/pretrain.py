@@ -26,14 +26,16 @@ class PretrainHook(Hook):
     ``end=0`` where it counts in this phase only. Training then starts with a fresh optimizer and
     schedule.
 
-    The phase is not repeated when a run is resumed. A run stopped within it starts it again.
+    The phase has no checkpoints of its own. A run stopped within it starts it again, also with
+    ``--resume``; a run resumed from a checkpoint does not repeat it. The log says which.
 
     Args:
         losses (sequence of str): The terms, keys of ``model.losses``.
         length (int): Length of the phase.
         by_epoch (bool): Whether ``length`` counts epochs or iterations. Defaults to True.
         optimizer (dict, optional): Config of the optimizer. Defaults to that of
-            ``optim_wrapper``. The learning rate is constant.
+            ``optim_wrapper``. The learning rate is constant, and ``--auto-scale-lr`` does not
+            change it.
 
     Raises:
         ValueError: If there is no term or no step.
@@ -63,6 +65,10 @@ class PretrainHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         if runner.iter > 0:
+            runner.logger.info(
+                f'Pre-training of {self.losses} is not repeated: training goes on at iteration '
+                f'{runner.iter}'
+            )
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if not hasattr(model, 'pretrain_losses'):
@@ -81,6 +87,12 @@ class PretrainHook(Hook):
             optim_wrapper = build_optim_wrapper(model, cfg)
             epoch_length = len(runner.train_dataloader)
             steps = self.length * epoch_length if self.by_epoch else self.length
+            # The last step updates, whatever is left to accumulate.
+            optim_wrapper.initialize_count_status(model, 0, steps)
+            runner.logger.info(
+                f'Pre-training of {self.losses} starts: {steps} steps without a checkpoint; a run '
+                'stopped before their end starts them again'
+            )
             for start in range(0, steps, epoch_length):
                 stop = min(start + epoch_length, steps)
                 means = self._run_epoch(runner, model, optim_wrapper, start, stop)
@@ -109,13 +121,14 @@ class PretrainHook(Hook):
                 losses = model.pretrain_losses(**data, names=self.losses)
             loss = optim_wrapper.scale_loss(sum(losses.values()))
             optim_wrapper.backward(loss)
-            if get_world_size() > 1:
-                # Past DDP, which would wait for the gradients of parameters that have none here.
-                all_reduce_params(
-                    [p.grad for p in model.parameters() if p.grad is not None], op='mean'
-                )
-            optim_wrapper.step()
-            optim_wrapper.zero_grad()
+            if optim_wrapper.should_update():
+                if get_world_size() > 1:
+                    # Past DDP, which would wait for gradients of parameters that have none here.
+                    all_reduce_params(
+                        [p.grad for p in model.parameters() if p.grad is not None], op='mean'
+                    )
+                optim_wrapper.step()
+                optim_wrapper.zero_grad()
             for key, value in losses.items():
                 totals[key] = totals.get(key, 0) + value.detach()
         return {key: value.item() / (stop - start) for key, value in totals.items()}
