@@ -96,7 +96,8 @@ class ReviewKDLoss(DistillLoss):
     *Distilling Knowledge via Knowledge Review*, Chen et al., CVPR 2021, section 3, and its
     supplement. Weights: CIFAR-100 5.0 (resnet56 -> resnet20 0.6, resnet110 -> resnet32 1.0,
     ShuffleNetV2 8.0 in the authors' scripts) warmed up linearly over 20 epochs (``warmup=20`` in
-    the term), ImageNet 1.0, detection 0.5 (the authors' released detection configs: 1.0).
+    the term), ImageNet 1.0 (ResNet-50 -> MobileNetV1 8.0 in the authors' scripts), detection 0.5
+    (the authors' released detection configs: 1.0).
 
     Shapes: levels from shallow to deep, (N, C, H, W) each, heights not increasing; (N, C) stands
     for a pooled vector. Student and teacher may differ in channels and in size.
