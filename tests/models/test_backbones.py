@@ -1,11 +1,14 @@
-"""Every network has the papers' stages and can be trained, frozen, tapped and traced."""
+"""Every network has the papers' stages and can be trained, frozen, tapped and exported."""
 
+import io
 import re
 from pathlib import Path
 
+import onnxruntime
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import BaseModule
 from mmengine.registry import DefaultScope
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -15,7 +18,13 @@ from mmkd.models.backbones.shufflenet_cifar import ShuffleUnit
 from mmkd.registry import MODELS
 from mmkd.taps import Taps
 
-CONFIGS = Path(__file__).parents[2] / 'configs' / '_base_' / 'models'
+CONFIGS = Path(__file__).parents[2] / 'configs'
+
+
+def classifier(name):
+    """Config of one of our networks or, where mmpretrain has it, of its baseline."""
+    folder = 'baseline' if name.endswith('_imagenet') else '_base_/models'
+    return Config.fromfile(CONFIGS / folder / f'{name}.py').model
 
 
 def build(cfg):
@@ -182,13 +191,55 @@ def test_norm_eval_keeps_statistics_but_trains_weights(name):
     assert all(p.grad is not None for p in model.parameters())
 
 
-def test_traced_network_gives_the_same_output_on_other_images(name):
-    model = network(name)
+def assert_onnx_gives_the_same(model, images):
+    """In eval mode, on a batch that the export has not seen, of another size."""
+    model.init_weights()
+    model.train()
+    model(images)  # statistics that are not those of a fresh norm
     model.eval()
-    traced = torch.jit.trace(model, torch.zeros(1, 3, 32, 32))
+    file = io.BytesIO()
+    torch.onnx.export(
+        model,
+        (torch.zeros_like(images[:1]),),
+        file,
+        input_names=['images'],
+        dynamic_axes={'images': {0: 'N'}},
+        dynamo=False,
+    )
+    session = onnxruntime.InferenceSession(file.getvalue(), providers=['CPUExecutionProvider'])
     with torch.no_grad():
-        for out, expected in zip(traced(images()), model(images()), strict=True):
-            assert torch.equal(out, expected)
+        expected = model(images)
+    expected = [expected] if isinstance(expected, torch.Tensor) else expected
+    outs = session.run(None, {'images': images.numpy()})
+    for out, y in zip(outs, expected, strict=True):
+        torch.testing.assert_close(torch.from_numpy(out), y, rtol=1e-4, atol=1e-4 * y.std().item())
+
+
+def test_onnx_gives_the_same_maps(name):
+    assert_onnx_gives_the_same(network(name), images())
+
+
+@pytest.mark.parametrize('name', ['resnet18_cifar', 'resnet50_half', 'mobilenet_v2_dcm_imagenet'])
+def test_onnx_gives_the_same_logits_for_networks_of_mmpretrain(name):
+    torch.manual_seed(0)
+    assert_onnx_gives_the_same(build(classifier(name)), images())
+
+
+class AllLogits(BaseModule):
+    """The logits of all classifiers of a network with exits, as a tuple."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images):
+        return tuple(self.network.outputs(images).logits)
+
+
+def test_onnx_gives_the_same_logits_for_every_exit():
+    cfg = Config.fromfile(CONFIGS / '_base_/exits/wrn_16_4_cifar100.py').model.student
+    torch.manual_seed(0)
+    assert_onnx_gives_the_same(AllLogits(build(cfg)), images())
 
 
 def test_taps_read_stages_and_what_goes_into_their_last_activation(name):
@@ -261,13 +312,36 @@ def test_msdnet_builds_only_the_exits_it_returns():
     assert shapes(model(images())) == [(128, 2)]
 
 
-def test_half_resnet50_and_mobilenet_have_the_strides_of_imagenet():
-    for name, channels in (('resnet50_half', 128), ('mobilenet_v1', 64)):
-        cfg = Config.fromfile(CONFIGS / f'{name}.py').model.backbone
-        cfg.out_indices = (0, 1, 2, 3)
-        outs = build(cfg).to('meta')(torch.zeros(1, 3, 224, 224, device='meta'))
-        side = 56 if name == 'resnet50_half' else 112
-        assert shapes(outs) == [(channels * 2**i, side // 2**i) for i in range(4)]
+# Channels and side of every stage's map, for images of 32x32 ('cifar') or 224x224.
+STAGES = {
+    'resnet20_cifar': [(16, 32), (32, 16), (64, 8)],
+    'resnet8x4_cifar': [(64, 32), (128, 16), (256, 8)],
+    'wrn_28_10_cifar': [(160, 32), (320, 16), (640, 8), (640, 8)],
+    'densenet40_12_cifar': [(160, 32), (304, 16), (448, 8), (448, 8)],
+    'mobilenet_v2_cifar': [
+        *[(16, 32), (24, 32), (32, 16), (64, 8), (96, 8), (160, 4), (320, 4), (1280, 4)],
+    ],
+    'resnet18_cifar': [(64, 32), (128, 16), (256, 8), (512, 4)],
+    'resnet34_cifar': [(64, 32), (128, 16), (256, 8), (512, 4)],
+    'resnet50_cifar': [(256, 32), (512, 16), (1024, 8), (2048, 4)],
+    'resnet18_imagenet': [(64, 56), (128, 28), (256, 14), (512, 7)],
+    'resnet34_imagenet': [(64, 56), (128, 28), (256, 14), (512, 7)],
+    'resnet50_imagenet': [(256, 56), (512, 28), (1024, 14), (2048, 7)],
+    'resnet50_half': [(128, 56), (256, 28), (512, 14), (1024, 7)],
+    'mobilenet_v1': [(64, 112), (128, 56), (256, 28), (512, 14), (1024, 7)],
+    'mobilenet_v2_dcm_imagenet': [
+        *[(16, 112), (24, 56), (32, 28), (64, 14), (96, 14), (160, 7), (320, 7), (1280, 7)],
+    ],
+}
+
+
+@pytest.mark.parametrize('name', STAGES)
+def test_configured_networks_have_the_papers_stages(name):
+    cfg = classifier(name).backbone
+    cfg.out_indices = range(len(STAGES[name]))
+    side = 32 if 'cifar' in name else 224
+    outs = build(cfg).to('meta')(torch.zeros(2, 3, side, side, device='meta'))
+    assert shapes(outs) == STAGES[name]
 
 
 @pytest.mark.parametrize(
@@ -281,8 +355,12 @@ def test_half_resnet50_and_mobilenet_have_the_strides_of_imagenet():
         (dict(type='MobileNetV1', strides=(1, 2)), r'strides=\(1, 2\); expected 5'),
         (dict(type='MSDNet', num_exits=0), 'num_exits=0; expected at least 1'),
         (dict(type='CIFARVGG', depth=8, out_indices=(5,)), r'out_indices=\(5,\); .* -5 to 4'),
+        (dict(type='CIFARResNet', depth=8, out_indices=(3,)), r'out_indices=\(3,\); .* 0 to 2'),
+        (dict(type='CIFARResNet', depth=8, out_indices=(-1,)), r'out_indices=\(-1,\); .* 0 to 2'),
         (dict(type='CIFAREfficientNet', out_indices=(5,)), r'out_indices=\(5,\); .* 0 to 4'),
         (dict(type='CIFARVGG', depth=8, out_indices=()), r'out_indices=\(\)'),
+        (dict(type='CIFARResNet', depth=8, out_indices=()), r'out_indices=\(\)'),
+        (dict(type='CIFAREfficientNet', out_indices=()), r'out_indices=\(\)'),
         (dict(type='CIFARVGG', depth=8, frozen_stages=6), r'frozen_stages=6; .* 5 \(all\)'),
     ],
 )

@@ -13,7 +13,7 @@ from mmpretrain.models.backbones import ShuffleNetV2
 
 from mmkd.registry import MODELS
 
-CONFIGS = Path(__file__).parents[2] / 'configs' / '_base_' / 'models'
+CONFIGS = Path(__file__).parents[2] / 'configs'
 
 
 def build(cfg):
@@ -178,6 +178,11 @@ def cifar_stem(name, channels):
     return body - conv(3, 64, 7) + conv(3, 64, 3) + linear(channels)
 
 
+def torchvision_table(weights):
+    """What torchvision's table of models says."""
+    return torchvision.models.get_weight(f'{weights}.IMAGENET1K_V1').meta['num_params']
+
+
 def resnet50_half():
     total, source = conv_norm(3, 64, 7), 64
     for width, n in ((32, 3), (64, 4), (128, 6), (256, 3)):
@@ -228,13 +233,18 @@ COUNTS = {
     'resnet34_cifar': (partial(cifar_stem, 'resnet34', 512), None),
     'resnet50_cifar': (partial(cifar_stem, 'resnet50', 2048), None),
     'resnet50_half': (resnet50_half, None),
+    'resnet18_imagenet': (partial(torchvision_table, 'ResNet18_Weights'), None),
+    'resnet34_imagenet': (partial(torchvision_table, 'ResNet34_Weights'), None),
+    'resnet50_imagenet': (partial(torchvision_table, 'ResNet50_Weights'), None),
+    'mobilenet_v2_dcm_imagenet': (partial(torchvision_table, 'MobileNet_V2_Weights'), None),
 }
 
 
 @pytest.mark.parametrize('name', COUNTS)
 def test_parameters_are_those_published_and_logits_fit(name):
     formula, published = COUNTS[name]
-    model = build(Config.fromfile(CONFIGS / f'{name}.py').model)
+    folder = 'baseline' if name.endswith('_imagenet') else '_base_/models'
+    model = build(Config.fromfile(CONFIGS / folder / f'{name}.py').model)
     assert count(model) == formula()
     if published:
         digits = len(published.split('.')[1])

@@ -57,7 +57,7 @@ class CIFAREfficientNet(EfficientNet):
         conv_cfg: dict | None = None,
         **kwargs: Any,
     ) -> None:
-        if not all(0 <= i < 5 for i in out_indices):
+        if not out_indices or not all(0 <= i < 5 for i in out_indices):
             raise ValueError(
                 f'CIFAREfficientNet: out_indices={tuple(out_indices)}; expected numbers from 0 to 4'
             )

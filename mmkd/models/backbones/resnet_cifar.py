@@ -36,7 +36,7 @@ class CIFARResNet(ResNet_CIFAR):
         kwargs: Other arguments of mmpretrain's ``ResNet``: ``frozen_stages``, ``norm_eval``, ...
 
     Raises:
-        ValueError: If ``depth`` is not 6n+2.
+        ValueError: If ``depth`` is not 6n+2, or ``out_indices`` names a stage that there is not.
 
     Example:
         >>> backbone=dict(type='mmkd.CIFARResNet', depth=20)
@@ -56,6 +56,10 @@ class CIFARResNet(ResNet_CIFAR):
         if depth not in self.arch_settings:
             raise ValueError(
                 f'CIFARResNet: depth={depth}; expected 6n+2, such as 20, 32, 44, 56 or 110'
+            )
+        if not out_indices or not all(0 <= i < 3 for i in out_indices):
+            raise ValueError(
+                f'CIFARResNet: out_indices={tuple(out_indices)}; expected numbers from 0 to 2'
             )
         super().__init__(
             depth,
