@@ -42,8 +42,8 @@ class BEEDLoss(ExitLoss):
         feature_weight (float): beta. Defaults to 0.1.
 
     Raises:
-        ValueError: If the features differ in shape, or the shallowest exit's weight of the cross
-            entropy would be negative.
+        ValueError: If ``balance`` or ``importance`` is not positive, the features differ in shape,
+            or the shallowest exit's weight of the cross entropy would be negative.
 
     Example:
         >>> objective=dict(type='mmkd.BEEDLoss')
@@ -58,6 +58,10 @@ class BEEDLoss(ExitLoss):
         feature_weight: float = 0.1,
     ) -> None:
         super().__init__()
+        if balance <= 0 or importance <= 0:
+            raise ValueError(
+                f'BEEDLoss: balance={balance} and importance={importance}; both must be positive'
+            )
         self.kd = KLDivergenceLoss(tau, kd_weight)
         self.balance, self.importance, self.feature_weight = balance, importance, feature_weight
 
@@ -79,6 +83,7 @@ class BEEDLoss(ExitLoss):
         classify: Classify,
         shared: Tensor | None = None,
     ) -> dict[str, Tensor]:
+        check_same_features('BEEDLoss', features)
         count = len(logits)
         powers = [self.importance**e for e in range(count)]
         weights = [power / sum(powers) for power in powers]

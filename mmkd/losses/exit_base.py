@@ -85,8 +85,9 @@ def check_same_features(loss: str, features: Sequence[Tensor]) -> None:
     if wrong:
         raise ValueError(
             f'{loss} compares features of equal shape, found {", ".join(wrong)} and {found[-1]} '
-            'for the main classifier; correct channels and strides of the exits, or set '
-            "student.feature_tap to the network's map that they match"
+            'for the main classifier; correct channels and strides of the exits, give images whose '
+            "size the strides divide, or set student.feature_tap to the network's map that they "
+            'match'
         )
 
 

@@ -57,6 +57,7 @@ class ExitKDLoss(ExitLoss):
         classify: Classify,
         shared: Tensor | None = None,
     ) -> dict[str, Tensor]:
+        check_same_features('ExitKDLoss', features)
         *exit_logits, main_logits = logits
         *exit_features, main_feature = features
         target, hint = main_logits.detach(), main_feature.detach()

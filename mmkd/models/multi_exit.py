@@ -70,8 +70,8 @@ class MultiExitClassifier(BaseModel):
         data_preprocessor (dict, optional): Used if ``model`` has none of its own.
 
     Raises:
-        ValueError: If a tap names no module, an exit does not fit what it gives, or there is not
-            one threshold for each exit.
+        ValueError: If a tap names no module, an exit does not fit what it gives, a deep exit stands
+            before a shallow one, or there is not one threshold for each exit.
 
     Example:
         >>> model = dict(
@@ -143,6 +143,12 @@ class MultiExitClassifier(BaseModel):
                         f'exits[{index}] ({type(self.exits[index]).__name__}) does not fit what '
                         f'tap={tap!r} gives, {found}: {error}; correct in_channels or the tap'
                     ) from error
+        reached = [record.reached.index(tap) for tap in self.taps]
+        if reached != sorted(reached):
+            raise ValueError(
+                f'exits start at {", ".join(self.taps)}, which the network does not reach in this '
+                'order; list exits from shallow to deep'
+            )
 
     def outputs(self, inputs: Tensor) -> Outputs:
         """Run the network and all its exits.

@@ -252,6 +252,22 @@ def test_features_of_other_shapes_are_refused_with_all_names(inputs, loss):
         loss.build(logits, features)
 
 
+@pytest.mark.parametrize('loss', [ExitKDLoss(), BEEDLoss()], ids=lambda loss: type(loss).__name__)
+def test_features_are_not_broadcast_where_images_give_other_sizes(inputs, loss):
+    logits, features = inputs
+    loss.build(logits, features)
+    features = [features[0][..., :1, :1], *features[1:]]
+    with pytest.raises(ValueError, match=r'exits\[0\] \(4, 1, 1\) and \(4, 2, 2\).*strides divide'):
+        loss(logits, features, classify)
+
+
+@pytest.mark.parametrize('name', ['balance', 'importance'])
+@pytest.mark.parametrize('value', [0.0, -1.0])
+def test_a_weight_that_is_not_positive_is_refused(name, value):
+    with pytest.raises(ValueError, match=rf'BEEDLoss: .*{name}={value}.*must be positive'):
+        BEEDLoss(**{name: value})
+
+
 def test_a_negative_weight_of_the_cross_entropy_is_refused():
     logits, features = [torch.zeros(2, 5)] * 4, [torch.zeros(2, 3)] * 4
     BEEDLoss(balance=1.25).build(logits, features)

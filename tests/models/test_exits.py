@@ -138,6 +138,14 @@ def test_branches_repeat_the_last_stage_with_weights_of_their_own():
     assert torch.allclose(logits[0], logits[-1], atol=1e-6)
 
 
+def test_branches_of_mmpretrains_backbones(classifier):
+    branch = dict(type='BranchExit', backbone=classifier.backbone, stages=('layer2',))
+    exits = [dict(branch, tap='backbone.layer1', feat_channels=8)]
+    network = MODELS.build(dict(type='mmkd.MultiExitClassifier', model=classifier, exits=exits))
+    stage, copied = network.model.backbone.layer2, network.exits[0].layers[0]
+    assert [p.shape for p in copied.parameters()] == [p.shape for p in stage.parameters()]
+
+
 def test_exits_are_initialised_with_the_network():
     """He initialisation, once ``init_weights`` is called as the runner does."""
     network = build('resnet18_beed_cifar100.py')

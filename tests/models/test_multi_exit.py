@@ -142,6 +142,11 @@ class TestMistakesAreNamed:
         with pytest.raises(error, match=message):
             build(classifier, exits=[{**EXIT, **change}])
 
+    def test_in_the_order_of_the_exits(self, classifier):
+        deep = dict(EXIT, tap='backbone.layer2', in_channels=8)
+        with pytest.raises(ValueError, match='start at backbone.layer2, .*from shallow to deep'):
+            build(classifier, exits=[deep, EXIT])
+
     def test_in_the_network(self, classifier):
         with pytest.raises(ValueError, match="no module 'nek'.*neck"):
             build(classifier, feature_tap='nek:input')

@@ -20,7 +20,7 @@ class BranchExit(Exit):
     the branches share the lower stages and repeat the last one.
 
     Args:
-        backbone (dict): Config of the backbone.
+        backbone (dict): Config of the backbone; a type without a scope is mmpretrain's.
         stages (sequence of str): Names of its submodules that the branch has, from the tap to the
             pooling, such as ``('layer3', )``.
         feat_channels (int): Channels of the last stage.
@@ -43,7 +43,9 @@ class BranchExit(Exit):
         num_classes: int,
         init_cfg: dict | Sequence[dict] | None = HE_INIT,
     ) -> None:
-        submodules = dict(MODELS.build(backbone).named_children())
+        # Exits are built in the scope mmkd.
+        backbone = MODELS.build({'_scope_': 'mmpretrain', **backbone})
+        submodules = dict(backbone.named_children())
         missing = [stage for stage in stages if stage not in submodules]
         if missing or not stages:
             raise ValueError(
