@@ -144,8 +144,8 @@ def read_state_dict(checkpoint: str, what: str) -> dict[str, Any]:
 
 
 def has_networks(state_dict: dict[str, Any]) -> bool:
-    """Whether a checkpoint holds peers."""
-    return any(key.startswith('networks.') for key in state_dict)
+    """Whether a checkpoint holds peers, or a generated teacher beside its student."""
+    return any(key.startswith(('networks.', 'teacher.')) for key in state_dict)
 
 
 def has_exits(state_dict: dict[str, Any]) -> bool:

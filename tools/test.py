@@ -1,6 +1,7 @@
 """Evaluate any checkpoint of a distiller, or a published one. Needs no teacher.
 
-A checkpoint that holds exits or several networks is evaluated with all of them.
+A checkpoint that holds exits or several networks, generated teachers included, is evaluated with
+all of them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmkd.engine.launch import add_common_arguments, load_config, prepare_distributed
-from mmkd.publish import has_exits, has_networks, load_plain, plain_config, read_state_dict
+from mmkd.publish import (
+    has_exits,
+    has_networks,
+    is_distiller,
+    load_plain,
+    plain_config,
+    read_state_dict,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,8 +56,19 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args)
     state_dict = read_state_dict(args.checkpoint, 'CHECKPOINT')
-    if not (has_networks(state_dict) and 'networks' in cfg.model):
-        cfg = plain_config(cfg, keep_exits=has_exits(state_dict))
+    keep_exits = has_exits(state_dict)
+    if not keep_exits and cfg.model.get('student', {}).get('threshold') is not None:
+        raise SystemExit(
+            f'model.student.threshold: {args.checkpoint} holds no exits; give a checkpoint of '
+            'training, or one of tools/export_student.py --keep-exits'
+        )
+    if has_networks(state_dict) and is_distiller(cfg.model):
+        # Terms, and the frozen teachers that they need, are of training alone.
+        for key in ('losses', 'teachers'):
+            cfg.model.pop(key, None)
+        state_dict = {k: v for k, v in state_dict.items() if not k.startswith('losses.')}
+    else:
+        cfg = plain_config(cfg, keep_exits=keep_exits)
     apply_test_options(cfg, args)
     prepare_distributed(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

@@ -13,3 +13,6 @@ model = dict(
         transform=dict(type='ConvModule', kernel_size=1, norm_cfg=dict(type='BN'), act_cfg=None),
     ),
 )
+
+val_evaluator = [_base_.val_evaluator, dict(type='mmkd.OutputAccuracy', topk=(1, 5))]
+test_evaluator = val_evaluator

@@ -13,8 +13,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
+from mmpretrain.models import ImageClassifier
 from torch import Tensor, nn
 
+from mmkd.models.multi_exit import predictions
 from mmkd.registry import MODELS
 from mmkd.taps import Additions, Taps
 
@@ -71,19 +73,22 @@ def generate_teacher(student: nn.Module, convs: str | Sequence[str], **layer: An
             ``conv`` and gives maps of the same shape.
 
     Raises:
-        ValueError: If a name is unknown or no 3x3 convolution with one group.
+        ValueError: If a name is unknown or no 3x3 convolution, or the layer refuses it.
         TypeError: If the layer does not take an argument.
     """
     teacher = copy.deepcopy(student)
     for name in find_modules(teacher, convs, 'teacher_generator.convs'):
         conv = teacher.get_submodule(name)
         is_conv = isinstance(conv, nn.Conv2d)
-        if not is_conv or conv.kernel_size != (3, 3) or conv.groups != 1:
+        if not is_conv or conv.kernel_size != (3, 3):
             raise ValueError(
                 f'teacher_generator.convs: {name!r} is {conv if is_conv else type(conv).__name__}; '
-                'expected a 3x3 Conv2d with groups=1; name others'
+                'expected a 3x3 Conv2d; name others'
             )
-        stronger = MODELS.build({'_scope_': 'mmkd', **layer, 'conv': conv})
+        try:
+            stronger = MODELS.build({'_scope_': 'mmkd', **layer, 'conv': conv})
+        except ValueError as error:
+            raise ValueError(f'teacher_generator at {name!r}: {error}') from error
         parent, _, child = name.rpartition('.')
         setattr(teacher.get_submodule(parent), child, stronger)
     return teacher
@@ -170,7 +175,8 @@ class ConnectionDistiller(OfflineDistiller):
     the student through the connections. After training the student stands alone.
 
     The student's ``loss`` is logged as ``loss_student``, the teacher's as ``loss_teacher``; other
-    entries of the teacher get the prefix ``teacher_``.
+    entries of the teacher get the prefix ``teacher_``. The student predicts; the metric
+    :class:`~mmkd.evaluation.OutputAccuracy` reports the teacher beside it, as Table 16 does.
 
     Terms may be added as in :class:`OfflineDistiller`. In a tap, ``'student:'`` and ``'teacher:'``
     name the two trained networks, and any other name one of the frozen ``teachers``; without a name
@@ -197,6 +203,7 @@ class ConnectionDistiller(OfflineDistiller):
     Raises:
         ValueError: If a convolution or a point does not exist or is not of the right kind, or a
             term is wrong.
+        TypeError: If the student is no classifier or an argument is unknown.
 
     Example:
         >>> model = dict(
@@ -221,6 +228,11 @@ class ConnectionDistiller(OfflineDistiller):
     ) -> None:
         # Not OfflineDistiller's, which insists on a frozen teacher.
         BaseDistiller.__init__(self, student, data_preprocessor)
+        if not isinstance(self.student, ImageClassifier):
+            raise TypeError(
+                f'model.student is a {type(self.student).__name__}; ConnectionDistiller takes an '
+                'ImageClassifier of mmpretrain'
+            )
         if any(getattr(module, 'with_cp', False) for module in self.student.modules()):
             raise ValueError(
                 'model.student: with_cp=True runs parts of the forward again, without the '
@@ -261,8 +273,12 @@ class ConnectionDistiller(OfflineDistiller):
     def _network(self, path: str, default: str) -> tuple[str, str]:
         """Split a tap into the network's name and the path in it."""
         name, _, rest = path.partition(':')
-        known = name in (STUDENT, TEACHER) or name in self.teachers
-        return (name, rest) if known else (default, path)
+        known = [STUDENT, TEACHER, *self.teachers]
+        if name in known:
+            return name, rest
+        if rest and not rest.startswith('input'):
+            raise ValueError(f"tap {path!r} names no network; write one of {known} before ':'")
+        return default, path
 
     def _locate(self, path: str) -> tuple[str, str]:
         return self._network(path, TEACHER)
@@ -346,6 +362,33 @@ class ConnectionDistiller(OfflineDistiller):
             losses['loss_teacher' if key == 'loss' else f'teacher_{key}'] = value
         teachers = super()._teacher_records(active, inputs, data_samples, student)
         return self._with_terms(losses, student, {**teachers, TEACHER: teacher}, data_samples)
+
+    def scores(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Logits by name: ``student``, and ``teacher`` with the connections."""
+        with Taps(self.student, self.points) as student:
+            ours = self.student(inputs, mode='tensor')
+        with self._connected([], student):
+            theirs = self.teacher(inputs, mode='tensor')
+        return {STUDENT: ours, TEACHER: theirs}
+
+    def forward(
+        self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor'
+    ) -> Any:
+        """Train both networks, or predict with the student.
+
+        Args:
+            inputs (Tensor): Normalised batch, (N, C, H, W).
+            data_samples (list, optional): The batch's data samples.
+            mode (str): ``'loss'``, ``'predict'`` or ``'tensor'``.
+
+        Returns:
+            dict[str, Tensor] for ``'loss'``; the student's data samples for ``'predict'``, with
+            ``outputs``, a dict of logits (num_classes,) by the names of :meth:`scores`; else what
+            the student returns.
+        """
+        if mode == 'predict':
+            return predictions(self.student.head, self.scores(inputs), STUDENT, data_samples)
+        return super().forward(inputs, data_samples, mode)
 
 
 def _call(key: str, function: Callable, first: Any, cfg: dict) -> Any:

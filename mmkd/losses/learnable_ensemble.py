@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from mmkd.registry import MODELS
 
-from .base import DistillLoss, Tapped, as_list, check_same_shape, fp32
+from .base import DistillLoss, Tapped, as_list, check_same_shape, fp32, paired
 from .kl_divergence import kl_divergence
 from .utils import SAME_CLASSES, check_logits
+
+_TAPS = "give the same list to both, such as ['student:head.fc', 'teacher:head.fc']"
 
 
 @fp32
@@ -62,10 +64,14 @@ class LearnableEnsembleLoss(DistillLoss):
         if len(members) < 2:
             raise ValueError(
                 'LearnableEnsembleLoss needs the logits of at least two members on each side, '
-                f"found {len(members)}; give lists of taps such as ['head.fc', 'teacher:head.fc']"
+                f'found {len(members)}; {_TAPS}'
             )
         for member in members[1:]:
             check_same_shape(members[0], member, SAME_CLASSES)
+        if not all(ours.is_set_to(target) for ours, target in paired(student, teacher)):
+            raise ValueError(
+                f'LearnableEnsembleLoss: student and teacher taps read different logits; {_TAPS}'
+            )
         self.scores = nn.Parameter(torch.zeros(len(members)))
 
     def forward(self, student: Tapped, teacher: Tapped, data_samples: list | None = None) -> Tensor:

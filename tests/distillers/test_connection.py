@@ -4,11 +4,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.config import ConfigDict
+from mmengine.evaluator import Evaluator
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import build_optim_wrapper
+from mmpretrain.evaluation import Accuracy
 from torch import nn
 
 from mmkd.distillers import ConnectionDistiller
+from mmkd.evaluation import OutputAccuracy
 from mmkd.models.layers import DynamicAdditiveConv2d
 from mmkd.publish import load_plain
 from mmkd.registry import MODELS
@@ -108,6 +111,47 @@ class TestGeneratedTeacher:
         assert found[0] == found[1]
 
 
+@pytest.mark.parametrize(
+    ('backbone', 'channels', 'convs', 'points'),
+    [
+        (
+            dict(type='ResNet', depth=18, stem_channels=8, base_channels=8),
+            64,
+            'backbone.layer?.*.conv?',
+            ['backbone.layer[12].*.conv?', 'backbone.layer[12].*'],
+        ),
+        (
+            dict(type='MobileNetV2', widen_factor=0.25),
+            1280,
+            ['backbone.layer1.*.conv.0.conv', 'backbone.layer[2-7].*.conv.1.conv'],
+            ['backbone.layer[23].*.conv.1.conv', 'backbone.layer[23].*'],
+        ),
+        # Its convolutions are overwritten by the ReLU behind them.
+        (dict(type='VGG', depth=11), 512, 'backbone.features.*.conv', 'backbone.features.[0245]'),
+    ],
+    ids=lambda value: value['type'] if isinstance(value, dict) else '',
+)
+def test_plain_backbones_train_by_the_names_of_their_convolutions(
+    classifier, image_batch, backbone, channels, convs, points
+):
+    classifier.backbone = ConfigDict(backbone)
+    classifier.head.in_channels = channels
+    model = distiller(
+        classifier, dict(GENERATOR, convs=convs), dict(points=points, transform=CONV)
+    ).train()
+    batch = model.data_preprocessor(image_batch(size=32), True)
+    losses = model(**batch, mode='loss')
+    losses['loss_teacher'].backward(retain_graph=True)
+    assert all(has_gradient(model.student.get_submodule(point)) for point in model.points)
+    losses['loss_student'].backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+    plain = MODELS.build(copy.deepcopy(classifier))
+    load_plain(plain, model.state_dict(), 'the trained model')
+    with torch.no_grad():
+        logits = [net.eval()(batch['inputs']) for net in (plain, model)]
+    assert torch.equal(*logits)
+
+
 def block(module, x, added=None):
     """A basic block; ``added`` maps 'conv1', 'conv2' and '' to what is added there."""
     added = added or {}
@@ -199,7 +243,7 @@ class TestStudentNeverDependsOnTheTeacher:
         model.eval()
         before = torch.stack([s.pred_score for s in model(**batch, mode='predict')])
         del model.teacher, model.connections, model.losses
-        after = torch.stack([s.pred_score for s in model(**batch, mode='predict')])
+        after = torch.stack([s.pred_score for s in model.student(**batch, mode='predict')])
         assert torch.equal(before, after)
 
     def test_trained_weights_load_in_a_plain_model(self, classifier, model, batch, image_batch):
@@ -211,6 +255,40 @@ class TestStudentNeverDependsOnTheTeacher:
         with torch.no_grad():
             logits = [net.eval()(batch['inputs']) for net in (plain, model)]
         assert torch.equal(*logits)
+
+
+class TestValidation:
+    def test_outputs_are_the_logits_of_both_networks_connected(self, model, batch):
+        model.eval()
+        samples = model(**batch, mode='predict')
+        logits = {
+            name: torch.stack([sample.outputs[name] for sample in samples])
+            for name in ('student', 'teacher')
+        }
+        scores = torch.stack([sample.pred_score for sample in samples])
+        assert torch.allclose(scores, logits['student'].softmax(1))
+        labels = torch.cat([sample.gt_label for sample in samples])
+        losses = model(**batch, mode='loss')
+        for name, value in logits.items():
+            assert F.cross_entropy(value, labels).item() == pytest.approx(
+                losses[f'loss_{name}'].item(), rel=1e-5
+            )
+
+    def test_the_students_metric_keeps_its_name_beside_the_teachers(self, model, image_batch):
+        evaluator = Evaluator([Accuracy(), OutputAccuracy()])
+        # A teacher that is right.
+        model.teacher.head.fc.weight.data.zero_()
+        model.teacher.head.fc.bias.data = torch.tensor([9.0, 0, 0, 0, 0])
+        model.student.head.fc.weight.data.zero_()
+        model.student.head.fc.bias.data = torch.tensor([0, 9.0, 0, 0, 0])
+        data = image_batch()
+        data['data_samples'] = [sample.set_gt_label(0) for sample in data['data_samples']]
+        evaluator.process(model.eval().val_step(data), data)
+        assert evaluator.evaluate(4) == {
+            'accuracy/top1': 0,
+            'accuracy/student_top1': 0,
+            'accuracy/teacher_top1': 100,
+        }
 
 
 def test_a_step_trains_all_three_and_updates_both_statistics_once(model, image_batch):
@@ -372,11 +450,11 @@ class TestBadConfigStopsAtBuildTime:
         with pytest.raises(ValueError, match=f'teacher_generator.convs{message}'):
             distiller(classifier, dict(GENERATOR, convs=convs))
 
-    def test_grouped_convolutions(self, classifier):
-        classifier.backbone = dict(type='MobileNetV2', widen_factor=0.1)
+    def test_convolutions_that_the_layer_cannot_stand_for(self, classifier):
+        classifier.backbone = dict(type='EfficientNet', arch='b0')
         classifier.head.in_channels = 1280
-        with pytest.raises(ValueError, match='groups=.*expected a 3x3 Conv2d with groups=1'):
-            distiller(classifier, dict(GENERATOR, convs='backbone.layer2.0.conv.1.conv'))
+        with pytest.raises(ValueError, match="at 'backbone.layers.0.conv'.*Conv2dAdaptivePadding"):
+            distiller(classifier, dict(GENERATOR, convs='backbone.layers.0.conv'))
 
     @pytest.mark.parametrize(
         ('connections', 'message'),
@@ -405,6 +483,22 @@ class TestBadConfigStopsAtBuildTime:
             distiller(classifier, connections=dict(pionts='backbone.layer1'))
         with pytest.raises(TypeError, match="model.teacher_generator.*'num_kernel'"):
             distiller(classifier, dict(GENERATOR, num_kernel=4))
+
+    def test_taps_that_name_no_network(self, classifier):
+        kd = dict(type='KLDivergenceLoss', student='head.fc', teacher='resnet56:head.fc')
+        with pytest.raises(ValueError, match="resnet56:head.fc' names no.*'student', 'teacher'"):
+            distiller(classifier, losses=dict(kd=kd))
+
+    def test_an_ensemble_of_the_teacher_alone(self, classifier):
+        # Without a name, 'head.fc' is the generated teacher's on the teacher side.
+        taps = ['head.fc', 'teacher:head.fc']
+        ensemble = dict(type='LearnableEnsembleLoss', student=taps, teacher=taps)
+        with pytest.raises(ValueError, match='losses.ensemble.*different logits'):
+            distiller(classifier, losses=dict(ensemble=ensemble))
+
+    def test_detectors(self, detector):
+        with pytest.raises(TypeError, match='model.student is a FasterRCNN.*ImageClassifier'):
+            distiller(detector)
 
     def test_recomputed_activations(self, classifier):
         classifier.backbone.with_cp = True

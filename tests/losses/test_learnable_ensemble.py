@@ -118,6 +118,14 @@ def test_wrong_members_are_refused(shapes, message):
         LearnableEnsembleLoss().build(members, members)
 
 
+def test_other_logits_on_the_teacher_side_are_refused(members):
+    """Else the ensemble that is distilled would be none of the members."""
+    LearnableEnsembleLoss().build(members, detached(members))
+    for other in (members[::-1], [members[1]] * 2, [member.clone() for member in members]):
+        with pytest.raises(ValueError, match='different logits; give the same list to both'):
+            LearnableEnsembleLoss().build(members, other)
+
+
 def test_bad_arguments_are_refused(members):
     with pytest.raises(ValueError, match='tau=0'):
         LearnableEnsembleLoss(tau=0)

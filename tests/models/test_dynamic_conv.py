@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from mmcv.cnn import ConvWS2d
 from mmengine.model import initialize
 from torch import nn
 
@@ -16,17 +17,19 @@ CONVS = [
     dict(stride=2, padding=1),
     dict(padding=2, dilation=2),
     dict(padding='same'),
+    dict(padding=1, groups=2),
+    dict(padding=1, groups=4, bias=False),
 ]
 
 
 def conv2d(**kwargs):
     torch.manual_seed(0)
-    return nn.Conv2d(3, 4, 3, **kwargs).double()
+    return nn.Conv2d(4, 8, 3, **kwargs).double()
 
 
 @pytest.fixture
 def images():
-    return torch.randn(3, 3, 6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    return torch.randn(3, 4, 6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
 def dynamic(num_kernels=4, **kwargs):
@@ -96,16 +99,16 @@ def test_kernels_start_different_and_take_the_init_cfg_of_the_convolution():
 
 
 @pytest.mark.parametrize(
-    ('kwargs', 'num_kernels', 'message'),
+    ('conv', 'num_kernels', 'message'),
     [
-        (dict(), 0, 'num_kernels=0; expected 1 or more'),
-        (dict(groups=3), 4, 'groups=3'),
-        (dict(padding=1, padding_mode='reflect'), 4, "padding_mode='reflect'"),
+        (nn.Conv2d(3, 3, 3), 0, 'num_kernels=0; expected 1 or more'),
+        (nn.Conv2d(3, 3, 3, padding=1, padding_mode='reflect'), 4, "padding_mode='reflect'"),
+        (ConvWS2d(3, 3, 3), 4, 'found ConvWS2d'),
     ],
 )
-def test_what_it_cannot_replace_is_refused(kwargs, num_kernels, message):
+def test_what_it_cannot_replace_is_refused(conv, num_kernels, message):
     with pytest.raises(ValueError, match=f'DynamicAdditiveConv2d.*{message}'):
-        DynamicAdditiveConv2d(nn.Conv2d(3, 3, 3, **kwargs), num_kernels)
+        DynamicAdditiveConv2d(conv, num_kernels)
 
 
 def test_se_scales_the_channels_of_the_convolution(images):
@@ -119,7 +122,7 @@ def test_se_scales_the_channels_of_the_convolution(images):
 
 def test_cbam_equals_the_definition(images):
     torch.manual_seed(0)
-    layer = CBAM(3, kernel_size=3).double()
+    layer = CBAM(4, kernel_size=3).double()
     squeeze, _, expand = layer.channel
     expected = torch.zeros_like(images)
     for n, image in enumerate(images):

@@ -1,5 +1,7 @@
 """Peers with exits through the tools: training, evaluation of every output, plain students."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -68,3 +70,60 @@ def test_exits_are_kept_on_request_and_no_file_is_overwritten(
     found = metrics(tmp_path / 'test')
     for ours, theirs in (('main', 'net2'), ('exit1', 'net2_exit1')):
         assert found[f'accuracy/{ours}_top1'] == pytest.approx(whole[f'accuracy/{theirs}_top1'])
+
+
+GENERATED = """
+_base_ = '{repo}/configs/demo/digits_student.py'
+_both = ['student:head.fc', 'teacher:head.fc']
+model = dict(
+    _delete_=True,
+    type='mmkd.ConnectionDistiller',
+    student=_base_.model,
+    teacher_generator=dict(
+        type='DynamicAdditiveConv2d', convs='backbone.layer?.*.conv?', num_kernels=2
+    ),
+    connections=dict(points='backbone.layer1.*'),
+    teachers=dict(frozen=dict(config='{student}', checkpoint='{weights}')),
+    losses=dict(
+        ensemble=dict(type='LearnableEnsembleLoss', student=_both, teacher=_both),
+        kd=dict(type='KLDivergenceLoss', student='head.fc', teacher='frozen:head.fc'),
+    ),
+)
+val_evaluator = [dict(type='Accuracy'), dict(type='mmkd.OutputAccuracy')]
+test_evaluator = val_evaluator
+train_cfg = dict(max_epochs=1, val_interval=1)
+"""
+
+
+def test_a_generated_teacher_is_evaluated_beside_its_student(
+    tool, repo, trained, metrics, tmp_path
+):
+    config, run, frozen = (tmp_path / name for name in ('config.py', 'run', 'frozen.pth'))
+    shutil.copy(trained / 'run' / 'student.pth', frozen)
+    student = trained / 'run' / 'student.py'
+    config.write_text(GENERATED.format(repo=repo, student=student, weights=frozen))
+    tool('train.py', config, '--work-dir', run)
+    frozen.unlink()
+    tool('test.py', config, run / 'epoch_1.pth', '--work-dir', tmp_path / 'whole')
+    whole = metrics(tmp_path / 'whole')
+    assert whole['accuracy/top1'] == pytest.approx(whole['accuracy/student_top1'])
+    assert 'accuracy/teacher_top1' in whole
+    tool('test.py', run / 'student.py', run / 'student.pth', '--work-dir', tmp_path / 'plain')
+    plain = metrics(tmp_path / 'plain')
+    assert 'accuracy/teacher_top1' not in plain
+    assert plain['accuracy/top1'] == pytest.approx(whole['accuracy/top1'])
+
+
+def test_a_threshold_needs_exits(tool, trained, tmp_path):
+    said = tool(
+        'test.py',
+        'configs/cifar10_16px/exits_ce_resnet8.py',
+        trained / 'run' / 'student.pth',
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        'model.student.threshold=0.5',
+        ok=False,
+    )
+    assert 'model.student.threshold' in said
+    assert 'student.pth holds no exits' in said

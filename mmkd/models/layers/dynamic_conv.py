@@ -19,7 +19,7 @@ class DynamicAdditiveConv2d(nn.Module):
               \alpha(x) = \mathrm{softmax}(A \, \mathrm{pool}(x) + b)
 
     with the global average pool. A bias is mixed like the kernel. The mixed kernels of a batch are
-    applied in one grouped convolution, a group an image.
+    applied in one grouped convolution, the groups of an image beside those of the next.
 
     *Explicit Connection Distillation*, section 3.3, where the networks of CIFAR-100 have n = 16 and
     those of ImageNet n = 8 (A.1). The layer is that of *CondConv: Conditionally Parameterized
@@ -33,11 +33,12 @@ class DynamicAdditiveConv2d(nn.Module):
     kernel_size^2`` numbers, which for wide layers and large batches is more than the maps.
 
     Args:
-        conv (nn.Conv2d): The convolution to replace; gives shapes, stride, padding and dilation.
+        conv (nn.Conv2d): The convolution to replace; gives shapes, stride, padding, dilation and
+            groups.
         num_kernels (int): n. Defaults to 16.
 
     Raises:
-        ValueError: If ``conv`` is grouped or does not pad with zeros, or n is less than 1.
+        ValueError: If ``conv`` is of a subclass or does not pad with zeros, or n is less than 1.
 
     Example:
         >>> teacher_generator=dict(
@@ -50,13 +51,14 @@ class DynamicAdditiveConv2d(nn.Module):
             raise ValueError(
                 f'DynamicAdditiveConv2d: num_kernels={num_kernels}; expected 1 or more'
             )
-        if conv.groups != 1 or conv.padding_mode != 'zeros':
+        # A subclass may convolve otherwise, such as with a padding that depends on the image.
+        if type(conv) is not nn.Conv2d or conv.padding_mode != 'zeros':
             raise ValueError(
-                f'DynamicAdditiveConv2d: groups={conv.groups} and padding_mode='
-                f'{conv.padding_mode!r}; only convolutions with one group that pad with zeros can '
-                'be replaced'
+                f'DynamicAdditiveConv2d: found {type(conv).__name__} with padding_mode='
+                f'{conv.padding_mode!r}; only an nn.Conv2d that pads with zeros can be replaced'
             )
         self.stride, self.padding, self.dilation = conv.stride, conv.padding, conv.dilation
+        self.groups = conv.groups
         self.attention = nn.Linear(conv.in_channels, num_kernels)
         self.kernels = nn.ModuleList(copy.deepcopy(conv) for _ in range(num_kernels))
         for kernel in self.kernels:
@@ -80,6 +82,6 @@ class DynamicAdditiveConv2d(nn.Module):
             self.stride,
             self.padding,
             self.dilation,
-            groups=len(x),
+            groups=len(x) * self.groups,
         )
         return y.view(len(x), -1, *y.shape[2:])
