@@ -1,10 +1,14 @@
-# Auxiliary classifiers C3 and C2 of the supplement's Table 5.
-_base_ = '../dml/resnet50_resnet18_imagenet.py'
+# The first network's auxiliary classifiers are C3 and C2 of the supplement's Table 5.
+_base_ = './resnet18_resnet18_imagenet.py'
 
 model = dict(
     networks=[
         dict(
-            _base_.model.networks[0],
+            model=dict(
+                _base_.model.networks[0].model,
+                backbone=dict(_base_.model.networks[0].model.backbone, depth=50),
+                head=dict(_base_.model.networks[0].model.head, in_channels=2048),
+            ),
             exits=[
                 dict(
                     tap='backbone.layer2',
@@ -22,22 +26,6 @@ model = dict(
                 ),
             ],
         ),
-        dict(
-            _base_.model.networks[1],
-            exits=[
-                dict(
-                    tap='backbone.layer2',
-                    type='mmkd.ResNetExit',
-                    in_channels=128,
-                    stages=[(256, 1, 2), (512, 2, 2)],
-                ),
-                dict(
-                    tap='backbone.layer3',
-                    type='mmkd.ResNetExit',
-                    in_channels=256,
-                    stages=[(1024, 2, 2)],
-                ),
-            ],
-        ),
+        _base_.model.networks[1],
     ]
 )

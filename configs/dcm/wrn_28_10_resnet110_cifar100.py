@@ -1,27 +1,15 @@
-# Auxiliary classifiers C3 and C2 of the supplement's Tables 3 and 1.
-_base_ = '../dml/wrn_28_10_resnet110_cifar100.py'
+# The second network's auxiliary classifiers are C3 and C2 of the supplement's Table 1.
+_base_ = './wrn_28_10_wrn_28_10_cifar100.py'
 
 model = dict(
     networks=[
+        _base_.model.networks[0],
         dict(
-            _base_.model.networks[0],
-            exits=[
-                dict(
-                    tap='backbone.layer1',
-                    type='mmkd.PreActExit',
-                    in_channels=160,
-                    stages=[(320, 4, 2), (640, 2, 2)],
-                ),
-                dict(
-                    tap='backbone.layer2',
-                    type='mmkd.PreActExit',
-                    in_channels=320,
-                    stages=[(1280, 4, 2)],
-                ),
-            ],
-        ),
-        dict(
-            _base_.model.networks[1],
+            model=dict(
+                _base_.model.networks[1].model,
+                backbone=dict(type='mmkd.CIFARResNet', depth=110),
+                head=dict(_base_.model.networks[1].model.head, in_channels=64),
+            ),
             exits=[
                 dict(
                     tap='backbone.layer1',
@@ -36,6 +24,7 @@ model = dict(
                     stages=[(128, 18, 2)],
                 ),
             ],
+            input_shape=(3, 32, 32),
         ),
     ]
 )

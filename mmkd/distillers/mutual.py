@@ -37,7 +37,8 @@ class MutualDistiller(BaseModel):
     Raises:
         ValueError: If there are fewer than two networks, their data preprocessors differ, an exit
             does not fit, or the objective cannot compare the networks.
-        TypeError: If the objective does not know an argument.
+        TypeError: If the objective does not know an argument, or does not compare networks.
+        RuntimeError: If a network does not run on the dummy image, or does not reach a tap.
 
     Example:
         >>> model = dict(
@@ -67,10 +68,11 @@ class MutualDistiller(BaseModel):
             )
         networks = [copy.deepcopy(dict(network)) for network in networks]
         for index, network in enumerate(networks):
-            if 'model' not in network:
+            if not isinstance(network.get('model'), dict):
                 raise ValueError(
-                    f'model.networks[{index}].model is missing, found {sorted(network)}; give the '
-                    'config of an mmpretrain classifier, and exits beside it'
+                    f'model.networks[{index}].model={network.get("model")!r}, found beside it '
+                    f'{sorted(network.keys() - {"model"})}; give the config of an mmpretrain '
+                    'classifier, a dict, and exits beside it'
                 )
             own = network.pop('data_preprocessor', data_preprocessor)
             network['model'].setdefault('data_preprocessor', own)
@@ -100,8 +102,8 @@ class MutualDistiller(BaseModel):
             ]
         try:
             self.objective.build(logits)
-        except ValueError as error:
-            raise ValueError(f'model.objective: {error}') from error
+        except (TypeError, ValueError) as error:
+            raise type(error)(f'model.objective: {error}') from error
 
     @property
     def student(self) -> nn.Module:
@@ -157,5 +159,5 @@ class MutualDistiller(BaseModel):
 def _build(network: dict, index: int) -> MultiExitClassifier:
     try:
         return MultiExitClassifier(**network)
-    except (TypeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise type(error)(f'model.networks[{index}]: {error}') from error

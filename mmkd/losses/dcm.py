@@ -92,11 +92,16 @@ class DCMLoss(BaseModule):
                 'belong to the same stage, such as stages=[(0, 1), (-1, -1)]'
             )
         for stage in self.stages or ():
-            if len(stage) != len(counts) or not all(
-                -count <= index < count for index, count in zip(stage, counts, strict=True)
+            if (
+                not isinstance(stage, Sequence)
+                or len(stage) != len(counts)
+                or not all(
+                    isinstance(index, int) and -count <= index < count
+                    for index, count in zip(stage, counts, strict=True)
+                )
             ):
                 raise ValueError(
-                    f'objective.stages has {tuple(stage)}; expected one index for each of the '
+                    f'objective.stages has {stage}; expected one index for each of the '
                     f'{len(counts)} networks, which have {counts} classifiers'
                 )
 
@@ -112,8 +117,8 @@ class DCMLoss(BaseModule):
 
         Returns:
             dict[str, Tensor]: ``loss_net1_cls``, ``loss_net1_exits``, ``loss_net1_same_stage``,
-            ``loss_net1_cross_stage``, and so on for the other networks; without those that are
-            switched off.
+            ``loss_net1_cross_stage``, and so on for the other networks; without the same-stage and
+            cross-stage terms of weight 0.
         """
         stages = self.stages
         if stages is None:

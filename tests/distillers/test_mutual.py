@@ -71,6 +71,20 @@ def test_every_network_learns_from_labels_and_from_its_peer(networks, objective,
     assert len(losses) == 8
 
 
+def test_every_network_is_classified_by_its_own_head(networks, objective, image_batch):
+    kinds = ('cls', 'exits')
+    found = []
+    for weights in ((1.0, 1.0), (3.0, 0.5)):
+        for network, weight in zip(networks, weights, strict=True):
+            network['model'].head.loss = dict(type='CrossEntropyLoss', loss_weight=weight)
+        model = build(networks, objective).eval()
+        losses = model(**model.data_preprocessor(image_batch(), True), mode='loss')
+        found.append([losses[f'loss_net{net}_{kind}'].item() for net in (1, 2) for kind in kinds])
+    plain, weighted = found
+    expected = [weight * loss for weight, loss in zip((3.0, 3.0, 0.5, 0.5), plain, strict=True)]
+    assert weighted == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize(('own', 'peer'), [(0, 1), (1, 0)])
 def test_the_loss_of_a_network_gives_its_peer_no_gradient(
     networks, objective, image_batch, own, peer
@@ -160,9 +174,24 @@ def test_one_network_is_an_error(networks, objective):
         build(networks[:1], objective)
 
 
-def test_a_network_without_model_is_an_error(networks, objective):
-    with pytest.raises(ValueError, match=r"model.networks\[1\].model is missing, found \['exits'"):
-        build([networks[0], dict(exits=[])], objective)
+@pytest.mark.parametrize(
+    ('wrong', 'message'),
+    [({}, r"=None, found beside it \['exits'"), (dict(model='resnet18.py'), "='resnet18.py'")],
+)
+def test_a_network_without_the_config_of_a_model_is_an_error(networks, objective, wrong, message):
+    with pytest.raises(ValueError, match=r'model.networks\[1\].model' + message):
+        build([networks[0], dict(exits=[], **wrong)], objective)
+
+
+def test_a_network_that_cannot_run_is_named(networks, objective):
+    networks[1]['model'].head.in_channels = 5
+    with pytest.raises(RuntimeError, match=r'model.networks\[1\]: .*shapes'):
+        build(networks, objective)
+
+
+def test_an_objective_of_one_network_is_an_error(networks):
+    with pytest.raises(TypeError, match=r'model.objective: BEEDLoss.*features'):
+        build(networks, dict(type='BEEDLoss'))
 
 
 def test_an_exit_that_does_not_fit_names_its_network(networks, objective):

@@ -143,6 +143,8 @@ def test_what_has_no_weight_is_not_computed(monkeypatch):
         ([(0, 0, 0)], (2, 2), r'objective.stages has \(0, 0, 0\); expected one index for each'),
         ([(-1, -1), (0, 2)], (2, 2), r'objective.stages has \(0, 2\)'),
         ([(-3, 0)], (2, 2), r'objective.stages has \(-3, 0\)'),
+        ([(0.5, -1)], (2, 2), r'objective.stages has \(0.5, -1\)'),
+        ([0, -1], (2, 2), r'objective.stages has 0; expected one index for each'),
     ],
 )
 def test_stages_that_do_not_fit_stop_at_build_time(stages, outputs, message):

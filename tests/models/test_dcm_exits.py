@@ -269,6 +269,13 @@ def test_parameters_are_what_the_supplements_rows_add_up_to(name):
     assert found == COUNTS[name]
 
 
+@pytest.mark.parametrize('name', sorted(path.name for path in CONFIGS.glob('*.py')))
+def test_a_config_is_the_dml_config_of_the_same_name_with_exits(name):
+    dcm, dml = (Config.fromfile(folder / name) for folder in (CONFIGS, CONFIGS.parent / 'dml'))
+    assert [len(network.pop('exits')) for network in dcm.model.networks] == [2, 2]
+    assert dcm.to_dict() == dml.to_dict()
+
+
 @pytest.mark.parametrize('name', TABLES)
 def test_every_path_has_the_same_down_sampling(name):
     cfg = network_cfg(name)
