@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 import json
 import socket
+from collections import OrderedDict
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from mmengine.config import ConfigDict
+from mmengine.logging import MessageHub
+from mmengine.registry import DefaultScope
 
 import mmkd  # noqa: F401
 from mmkd.registry import MODELS
@@ -112,6 +115,13 @@ _DETECTOR = dict(
         rcnn=dict(score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5), max_per_img=10),
     ),
 )
+
+
+@pytest.fixture(autouse=True)
+def no_runner_before(monkeypatch):
+    """A runner leaves its scope and its progress behind, where the next test would find them."""
+    for manager in (DefaultScope, MessageHub):
+        monkeypatch.setattr(manager, '_instance_dict', OrderedDict())
 
 
 @pytest.fixture

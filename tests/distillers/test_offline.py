@@ -260,9 +260,7 @@ def test_a_tap_overwritten_in_place_is_refused(classifier, wide, save_teacher):
 class TestSchedule:
     @pytest.fixture(autouse=True)
     def hub(self):
-        hub = MessageHub.get_instance('schedule')
-        yield hub
-        MessageHub._instance_dict.pop('schedule')
+        return MessageHub.get_instance('schedule')
 
     def test_weight_grows_linearly_to_one(self, hub):
         term = Term('a', 's', 't', warmup=4)
