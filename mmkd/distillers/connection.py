@@ -374,17 +374,10 @@ class ConnectionDistiller(OfflineDistiller):
     def forward(
         self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor'
     ) -> Any:
-        """Train both networks, or predict with the student.
+        """As :meth:`BaseDistiller.forward`, with both networks' logits beside the prediction.
 
-        Args:
-            inputs (Tensor): Normalised batch, (N, C, H, W).
-            data_samples (list, optional): The batch's data samples.
-            mode (str): ``'loss'``, ``'predict'`` or ``'tensor'``.
-
-        Returns:
-            dict[str, Tensor] for ``'loss'``; the student's data samples for ``'predict'``, with
-            ``outputs``, a dict of logits (num_classes,) by the names of :meth:`scores`; else what
-            the student returns.
+        The data samples of ``'predict'`` have ``outputs``, a dict of logits (num_classes,) by the
+        names of :meth:`scores`.
         """
         if mode == 'predict':
             return predictions(self.student.head, self.scores(inputs), STUDENT, data_samples)
