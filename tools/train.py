@@ -1,62 +1,7 @@
-"""Train a distiller, or a plain mmdet or mmpretrain model, from a config."""
+"""``mmkd train``, in a clone."""
 
-from __future__ import annotations
+import sys
 
-import argparse
+from mmkd.cli import run
 
-import torch
-from mmengine.config import Config
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
-
-from mmkd.engine.launch import add_common_arguments, load_config, prepare_distributed
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision (CUDA)')
-    parser.add_argument(
-        '--auto-scale-lr',
-        action='store_true',
-        help='scale the learning rate by the batch size over auto_scale_lr.base_batch_size',
-    )
-    parser.add_argument(
-        '--resume',
-        nargs='?',
-        const='auto',
-        help='resume from this checkpoint; without a value from the latest in the work dir',
-    )
-    add_common_arguments(parser)
-    return parser.parse_args()
-
-
-def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
-    """Write ``--amp``, ``--auto-scale-lr`` and ``--resume`` into the config."""
-    if args.amp:
-        if not torch.cuda.is_available():
-            raise SystemExit('--amp needs a CUDA device, and none was found; train without it')
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    if args.auto_scale_lr:
-        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-            raise SystemExit(
-                f'--auto-scale-lr: set auto_scale_lr=dict(base_batch_size=...) in {args.config}'
-            )
-        cfg.auto_scale_lr.enable = True
-    if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
-
-
-def main() -> None:
-    args = parse_args()
-    cfg = load_config(args)
-    apply_training_options(cfg, args)
-    prepare_distributed(cfg)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.train()
-
-
-if __name__ == '__main__':
-    main()
+run('train', sys.argv[1:])

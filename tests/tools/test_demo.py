@@ -1,11 +1,11 @@
 """tools/demo.py, as ``make demo`` runs it."""
 
-import importlib.util
 import re
-import sys
 
 import cv2
 import pytest
+
+from mmkd.cli import demo
 
 PICTURES = dict(digits=['digits_curves.png'], scenes=['scenes_curves.png', 'scenes_detections.png'])
 
@@ -29,10 +29,6 @@ def test_the_teacher_is_best_digits_kd_beats_the_student_and_the_pictures_are_th
 def test_a_failed_command_shows_the_end_of_its_log_and_where_all_of_it_is(
     repo, tmp_path, monkeypatch
 ):
-    spec = importlib.util.spec_from_file_location('demo', repo / 'tools/demo.py')
-    demo = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, 'demo', demo)  # where dataclasses look for it
-    spec.loader.exec_module(demo)
     monkeypatch.chdir(repo)
     log = tmp_path / 'train.log'
     with pytest.raises(SystemExit) as stop:

@@ -1,19 +1,14 @@
 """The table and the curve of early-exit inference."""
 
 import json
-import runpy
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from mmkd.cli import early_exit
 from mmkd.registry import MODELS
-
-
-@pytest.fixture(scope='module')
-def functions(repo):
-    return runpy.run_path(str(repo / 'tools/analysis/early_exit.py'))
 
 
 @pytest.fixture(scope='module')
@@ -37,9 +32,9 @@ def network():
         return MODELS.build(cfg).eval()
 
 
-def test_flops_are_those_of_all_layers_up_to_the_exit(functions, network):
+def test_flops_are_those_of_all_layers_up_to_the_exit(network):
     with torch.no_grad():
-        found = functions['costs'](network, torch.zeros(1, 3, 16, 16))
+        found = early_exit.costs(network, torch.zeros(1, 3, 16, 16))
     trunk = 16 * 16 * 9 * (3 * 16 + 2 * 16 * 16)
     first = 8 * 8 * 9 * 16 * 32 + 4 * 4 * 9 * 32 * 64 + 64 * 10
     stage2 = 8 * 8 * (9 * (16 * 32 + 32 * 32) + 16 * 32)
@@ -52,7 +47,7 @@ def test_flops_are_those_of_all_layers_up_to_the_exit(functions, network):
     assert all(row['latency'] > 0 for row in found)
 
 
-def test_the_curve_is_early_exit_inference_at_each_threshold(functions, network):
+def test_the_curve_is_early_exit_inference_at_each_threshold(network):
     from mmkd.models.early_exit import early_exit
 
     generator = torch.Generator().manual_seed(0)
@@ -62,7 +57,7 @@ def test_the_curve_is_early_exit_inference_at_each_threshold(functions, network)
     thresholds = torch.tensor([0.0, 0.12, 0.15, 0.3, 1.0])
     with torch.no_grad():
         logits = torch.stack(network.outputs(images).logits)
-        curve = functions['budget_curve'](logits.clone(), labels, flops, thresholds)
+        curve = early_exit.budget_curve(logits.clone(), labels, flops, thresholds)
         for point, threshold in zip(curve, thresholds.tolist(), strict=True):
             found, taken = early_exit(network, images, [threshold] * 2)
             assert point['threshold'] == threshold

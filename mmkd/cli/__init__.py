@@ -1,0 +1,44 @@
+"""The command line: one module a command, each with ``main(argv)``.
+
+``mmkd COMMAND ...`` of an installed package and ``tools/*.py`` of a clone run the same code.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+#: Command to what it does, in the order in which a user meets them.
+COMMANDS = {
+    'demo': 'distil a classifier and a detector on the CPU, on data that comes along',
+    'train': 'train a distiller, or a plain model, from a config',
+    'test': 'evaluate any checkpoint of a distiller, or a published one',
+    'export': 'write the student of a checkpoint as a plain model',
+    'early_exit': 'measure what each exit of a network costs and gets right',
+}
+
+
+def usage() -> str:
+    """What ``mmkd --help`` prints."""
+    width = max(map(len, COMMANDS))
+    lines = [f'  {name:{width}}  {what}' for name, what in COMMANDS.items()]
+    return '\n'.join(['usage: mmkd COMMAND ...', '', *lines, '', 'mmkd COMMAND --help says more.'])
+
+
+def run(command: str, argv: Sequence[str]) -> None:
+    """Run one command with its arguments."""
+    importlib.import_module(f'mmkd.cli.{command}').main(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The console script ``mmkd``."""
+    command, *rest = list(sys.argv[1:] if argv is None else argv) or ['--help']
+    if command in ('-h', '--help'):
+        print(usage())
+        return
+    if command not in COMMANDS:
+        raise SystemExit(f'mmkd: there is no command {command!r}\n\n{usage()}')
+    # argparse takes the name of the program from here.
+    sys.argv[0] = f'mmkd {command}'
+    run(command, rest)
