@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmkd.cli import early_exit
+from mmkd.models.early_exit import early_exit as classify_early
 from mmkd.registry import MODELS
 
 
@@ -48,7 +49,6 @@ def test_flops_are_those_of_all_layers_up_to_the_exit(network):
 
 
 def test_the_curve_is_early_exit_inference_at_each_threshold(network):
-    from mmkd.models.early_exit import early_exit
 
     generator = torch.Generator().manual_seed(0)
     images = 5 * torch.randn(12, 3, 1, 1, generator=generator).expand(12, 3, 16, 16)
@@ -59,7 +59,7 @@ def test_the_curve_is_early_exit_inference_at_each_threshold(network):
         logits = torch.stack(network.outputs(images).logits)
         curve = early_exit.budget_curve(logits.clone(), labels, flops, thresholds)
         for point, threshold in zip(curve, thresholds.tolist(), strict=True):
-            found, taken = early_exit(network, images, [threshold] * 2)
+            found, taken = classify_early(network, images, [threshold] * 2)
             assert point['threshold'] == threshold
             assert point['flops'] == pytest.approx(sum(flops[i] for i in taken) / 12)
             hits = sum(z.argmax() == label for z, label in zip(found, labels, strict=True))
