@@ -1,7 +1,6 @@
 """mmkd: knowledge distillation on MMEngine."""
 
 import torch
-from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.utils import digit_version
 
 from mmkd.version import __version__
@@ -49,12 +48,8 @@ def _check_mmcv() -> None:
 
 _check_mmcv()
 
-# Lets MMEngine read 'mmkd::name.py'. A module is looked for where it is imported from, an installed
-# distribution in site-packages, where an editable one is not.
-MODULE2PACKAGE['mmkd'] = 'mmkd.version'
-
-# Registers the scope `mmkd` with MMEngine and keeps the loading of checkpoints safe.
+# Registers the scope `mmkd` and the configs with MMEngine; keeps the loading of checkpoints safe.
 from mmkd import registry  # noqa: E402, F401
-from mmkd.engine import checkpoint  # noqa: E402, F401
+from mmkd.engine import checkpoint, config  # noqa: E402, F401
 
 __all__ = ['__version__']

@@ -78,9 +78,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         rank, failure = error.get_first_failure()
         if failure.exitcode < 0:
             said = f'process {rank} was ended by {signal.Signals(-failure.exitcode).name}'
+        elif 'timestamp' in failure.error_file_data:
+            said = failure.message  # what mmkd.cli.errors.report left
         else:
-            said = failure.message or (
-                f'process {rank} ended with exit code {failure.exitcode}; see what it said above'
-            )
+            said = f'process {rank} ended with exit code {failure.exitcode}; see what it said above'
         print(f'mmkd {args.command}: {said}', file=sys.stderr, flush=True)
         raise SystemExit(1) from None

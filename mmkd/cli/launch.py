@@ -10,8 +10,9 @@ import os.path as osp
 
 import torch
 from mmengine.config import Config, DictAction
-from mmengine.hub import get_config
 from mmengine.runner import Runner
+
+from mmkd.engine.config import read_config
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,20 +35,6 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
-def read_config(name: str) -> Config:
-    """Read a config file, or one of an installed package, such as ``'mmkd::demo/digits_kd.py'``.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-    """
-    try:
-        return get_config(name) if '::' in name else Config.fromfile(name)
-    except FileNotFoundError as error:
-        missing = error.filename or name
-        where = '' if missing == name else f', which {name} needs'
-        raise FileNotFoundError(f'CONFIG: there is no file {missing!r}{where}') from error
-
-
 def load_config(args: argparse.Namespace) -> Config:
     """Read the config and apply the command line to it.
 
@@ -55,7 +42,7 @@ def load_config(args: argparse.Namespace) -> Config:
         KeyError: If ``--cfg-options`` sets a key that neither the config nor the runner knows.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = read_config(args.config)
+    cfg = read_config(args.config, 'CONFIG')
     known = set(cfg) | set(inspect.signature(Runner.__init__).parameters)
     known |= {'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn', 'compile'}
     for option in args.cfg_options:
