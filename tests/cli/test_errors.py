@@ -1,6 +1,7 @@
 """An explained error is a sentence; a bug is a traceback."""
 
 import json
+import os
 import traceback
 
 import pytest
@@ -15,7 +16,7 @@ def explained():
 
 def translated():
     try:
-        open('/no/such/file')
+        os.stat('/no/such/file')
     except OSError as error:
         raise FileNotFoundError('CONFIG: there is no file') from error
 
