@@ -65,7 +65,7 @@ custom_hooks = [dict(type='project.Note')]
 
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory, repo):
-    """The wheel, built from what git would give away."""
+    """The wheel of the sdist of what git would give away."""
     folder = tmp_path_factory.mktemp('wheel')
     files = subprocess.check_output(
         ['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'], cwd=repo
@@ -78,8 +78,11 @@ def wheel(tmp_path_factory, repo):
     )
     (folder / 'source').mkdir()
     subprocess.run(['tar', '-xf', folder / 'source.tar', '-C', folder / 'source'], check=True)
+    setup = [sys.executable, 'setup.py', '-q', 'sdist', '-d', folder]
+    subprocess.run(setup, cwd=folder / 'source', check=True)
+    (sdist,) = folder.glob('*.tar.gz')
     pip = [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation']
-    subprocess.run([*pip, '-w', folder, folder / 'source'], check=True)
+    subprocess.run([*pip, '-w', folder, sdist], check=True)
     (path,) = folder.glob('*.whl')
     return path
 
