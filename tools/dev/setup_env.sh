@@ -81,6 +81,35 @@ if keep.tolist() != [0, 2]:
 PYTHON
 }
 
+# Nearly all of mmcv's compile time goes into parsing torch's headers, which are the same for each of
+# its files: read them once, and leave out debugging information. Sets CFLAGS, which replace Python's
+# own. A compiler ignores a precompiled header that does not fit and reads the ordinary one, so that
+# it costs nothing where this fails.
+precompile_torch() {
+    folder=$(pwd)/$venv/precompiled
+    flags='-DNDEBUG -O2 -fwrapv -g0'
+    mkdir -p "$folder"
+    echo '#include <torch/types.h>' >"$folder/torch_types.h"
+    includes=$("$py" - 2>>"$log" <<'PYTHON'
+import shlex
+import sysconfig
+
+from torch.utils.cpp_extension import include_paths
+
+print(shlex.join(f'-I{path}' for path in [*include_paths(), sysconfig.get_path('include')]))
+PYTHON
+    ) || return 0
+    # The options of torch's BuildExtension, since a header is valid under the same only.
+    # shellcheck disable=SC2086
+    eval "$CXX" -pthread $flags -fPIC -std=c++17 -DTORCH_API_INCLUDE_EXTENSION_H \
+        -DTORCH_EXTENSION_NAME=_ext "$includes" -x c++-header "'$folder/torch_types.h'" \
+        -o "'$folder/torch_types.h.gch'" 2>>"$log" || return 0
+    case $folder in
+        *[[:space:]]*) return 0 ;; # CFLAGS are split at spaces
+    esac
+    export CFLAGS="$flags -include $folder/torch_types.h"
+}
+
 python=$(find_python)
 wanted=$(cat requirements/*.txt setup.py tools/dev/setup_env.sh | cksum; pwd)
 
@@ -108,7 +137,8 @@ pip_install -r requirements/dev.txt || die_of_pip 'installing requirements/dev.t
     die_of_pip 'installing opencv-python-headless failed'
 if ! mmcv_ops_work; then
     need_compiler
-    say "compiling mmcv with its ops: about 17 minutes on 2 cores (log: $log)"
+    say "compiling mmcv with its ops: about 5 minutes on 2 cores, more for CUDA (log: $log)"
+    precompile_torch
     # Not from pip's cache, which may hold an mmcv that was built without ops.
     pip_install --no-deps --no-build-isolation --no-binary mmcv --no-cache-dir --force-reinstall \
         -r requirements/mmcv.txt ||
