@@ -14,7 +14,7 @@ env: ## Set up .venv; PYTHON=... chooses the interpreter
 	@tools/dev/setup_env.sh
 
 demo: env ## Run the demo, on the CPU
-	@$(PY) tools/demo.py
+	@$(PY) -m mmkd demo
 
 test: env ## Run the tests
 	@$(PYTEST) -m 'not full'

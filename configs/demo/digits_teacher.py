@@ -8,7 +8,7 @@ model = dict(backbone=dict(stem_channels=16, base_channels=16), head=dict(in_cha
 
 optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=5e-4))
 param_scheduler = dict(type='CosineAnnealingLR', T_max=30, convert_to_iter_based=True)
-train_cfg = dict(by_epoch=True, max_epochs=30, val_interval=2)
+train_cfg = dict(by_epoch=True, max_epochs=30, val_interval=5)
 val_cfg = dict()
 test_cfg = dict()
 

@@ -1,6 +1,7 @@
 _base_ = './scenes_teacher.py'
 
-# 308,490 parameters instead of 1,744,738, and 8 epochs instead of 12.
+# 308,490 parameters instead of 1,744,738. It has labels for 80 of the teacher's 400 scenes, and sees
+# each 24 times.
 model = dict(
     backbone=dict(stem_channels=8, base_channels=8),
     neck=dict(in_channels=[8, 16, 32], out_channels=32),
@@ -10,9 +11,10 @@ model = dict(
         bbox_head=dict(in_channels=32, fc_out_channels=128),
     ),
 )
+train_dataloader = dict(dataset=dict(num_images=80))
 
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=50),
-    dict(type='CosineAnnealingLR', T_max=8, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=24, convert_to_iter_based=True),
 ]
-train_cfg = dict(max_epochs=8, val_interval=2)
+train_cfg = dict(max_epochs=24, val_interval=4)

@@ -1,9 +1,10 @@
 """Distil a classifier and a detector on the CPU, with data that comes along.
 
-Trains a teacher, a student alone, and the same student distilled, on handwritten digits
-(knowledge distillation) and on scenes of them (ReviewKD on Faster R-CNN), all with tools/train.py
-and tools/test.py. Prints what tools/test.py measured, and leaves curves and a picture of detections
-in the work directory.
+Trains a teacher, then with each seed a student alone and the same student distilled: on handwritten
+digits (knowledge distillation), and on scenes of them of which the student has labels for a fifth
+(PKD on Faster R-CNN). All of it is done with `mmkd train` and `mmkd test`, in as many processes as
+there are cores. Prints what `mmkd test` measured, and leaves curves, bars and a picture of
+detections in the work directory.
 """
 
 from __future__ import annotations
@@ -11,24 +12,27 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean, stdev
+from threading import Lock
 
-import matplotlib.pyplot as plt
-import torch
-from mmdet.apis import inference_detector, init_detector
 from mmengine.runner import find_latest_checkpoint
-from mmengine.visualization import Visualizer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mmkd.datasets import DigitScenes
-from mmkd.visualization.curves import plot_scalar, read_scalars
+from mmkd.analysis.comparison import ROLES, draw_bars, draw_curves, draw_detections
+from mmkd.analysis.curves import read_scalars
+from mmkd.engine.config import read_config
 
-ROOT = Path(__file__).resolve().parents[2]
-ROLES = ('teacher', 'student', 'distilled')
+_EPOCH_DONE = re.compile(r'Saving checkpoint at (\d+) epochs')
 
 
 @dataclass(frozen=True)
@@ -39,155 +43,293 @@ class Demo:
     metric: str
     label: str
     percent: float  # factor that makes the metric a percentage
+    seconds: tuple[float, float, float]  # of training, one thread, for the first estimate
 
 
 DEMOS = {
     'digits': Demo(
-        ('digits_teacher', 'digits_student', 'digits_kd'), 'accuracy/top1', 'digits, top-1 (%)', 1
+        ('digits_teacher', 'digits_student', 'digits_kd'),
+        'accuracy/top1',
+        'digits, top-1 (%)',
+        1,
+        (50, 20, 30),
     ),
     'scenes': Demo(
-        ('scenes_teacher', 'scenes_student', 'scenes_reviewkd'),
+        ('scenes_teacher', 'scenes_student', 'scenes_pkd'),
         'coco/bbox_mAP',
         'scenes, box mAP (%)',
         100,
+        (150, 45, 60),
     ),
 }
+_SECONDS_OF_TEST = 10
 
 
-def run(log: Path, script: str, *args: str | Path) -> None:
-    """Run a tool as a user would; on failure show the end of its log and stop."""
-    command = ['python', script, *map(str, args)]
-    print(f'$ {shlex.join(command)}', flush=True)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open('w') as file:
-        code = subprocess.call(
-            [sys.executable, *command[1:]], stdout=file, stderr=subprocess.STDOUT
+class Bar:
+    """Progress over all trainings and tests, weighted by how long each is expected to take."""
+
+    def __init__(self, total: float) -> None:
+        self._start, self._done, self._total, self._lock = time.monotonic(), 0.0, total, Lock()
+        self._progress = Progress(
+            TextColumn('{task.percentage:3.0f} %'),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn('{task.description}'),
+            console=Console(),
         )
-    if code:
+        self._task = self._progress.add_task('', total=total)
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._progress.stop()
+
+    def advance(self, seconds: float) -> None:
+        """Count work of so many expected seconds as done."""
+        with self._lock:
+            self._done += seconds
+        self._progress.update(self._task, advance=seconds, description=self._left())
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar; without a terminal, with the time that is left."""
+        if not self._progress.console.is_terminal:
+            line = f'{line}  [{self._done / self._total:.0%}, {self._left() or "starting"}]'
+        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _left(self) -> str:
+        if not self._done:
+            return ''
+        elapsed = time.monotonic() - self._start
+        seconds = elapsed * (self._total - self._done) / self._done
+        return f'about {seconds // 60:.0f}:{seconds % 60:02.0f} min left'
+
+
+def run(log: Path, bar: Bar, seconds: float, epochs: int, *args: str | Path) -> None:
+    """Run a command as a user would; on failure show the end of its log and stop.
+
+    Args:
+        log (Path): Where its output goes.
+        bar (Bar): What to advance, by an epoch's share with every checkpoint.
+        seconds (float): How long it is expected to take.
+        epochs (int): How many checkpoints it will write; 0 for a test.
+        args (str | Path): The command and its arguments.
+    """
+    args = list(map(str, args))
+    bar.say(f'$ mmkd {shlex.join(args)}')
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, '-m', 'mmkd', *args]
+    with (
+        log.open('w') as file,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process,
+    ):
+        for line in process.stdout:
+            file.write(line)
+            if epochs and _EPOCH_DONE.search(line):
+                bar.advance(seconds / epochs)
+    if process.returncode:
         end = '\n'.join(log.read_text().splitlines()[-20:])
-        raise SystemExit(f'{end}\n\nThe command above failed (exit {code}); all of its log: {log}')
+        raise SystemExit(
+            f'{end}\n\n`mmkd {shlex.join(args)}` failed (exit {process.returncode}); all of its '
+            f'log: {log}'
+        )
+    if not epochs:
+        bar.advance(seconds)
 
 
-def train(config: str, work_dir: Path, *options: str | Path) -> Path:
-    """Train a config of ``configs/demo``; the last checkpoint."""
-    folder = work_dir / config
-    script, source = 'tools/train.py', f'configs/demo/{config}.py'
-    run(folder / 'train.log', script, source, '--work-dir', folder, *options)
-    return folder / Path(find_latest_checkpoint(folder)).name
+class Runs:
+    """The trainings and tests of one demo, each in a process of its own.
 
+    Args:
+        demo (Demo): What to run.
+        seeds (sequence of int): Seeds of the students.
+        folder (Path): Work directory.
+        bar (Bar): Progress of all demos.
+    """
 
-def test(config: Path, checkpoint: Path) -> dict[str, float]:
-    """Evaluate a checkpoint; the metrics that tools/test.py wrote."""
-    folder = checkpoint.parent / 'test'
-    run(folder / 'test.log', 'tools/test.py', config, checkpoint, '--work-dir', folder)
-    newest = max(path for path in folder.iterdir() if path.is_dir())
-    return json.loads((newest / f'{newest.name}.json').read_text())
+    def __init__(self, demo: Demo, seeds: Sequence[int], folder: Path, bar: Bar) -> None:
+        self.demo, self.seeds, self.folder, self.bar = demo, seeds, folder, bar
+        self.teacher, self.student, self.distilled = demo.configs
 
+    @staticmethod
+    def seconds(demo: Demo, num_seeds: int) -> float:
+        """How long all of them would take one after the other."""
+        teacher, student, distilled = demo.seconds
+        one = student + distilled + 2 * _SECONDS_OF_TEST
+        return teacher + _SECONDS_OF_TEST + num_seeds * one
 
-def run_demo(demo: Demo, work_dir: Path) -> list[float]:
-    """Train and test the three models; their metrics in the order of ``ROLES``, in percent."""
-    teacher, student, distilled = demo.configs
-    teacher_checkpoint = train(teacher, work_dir)
-    student_checkpoint = train(student, work_dir)
-    option = f'model.teacher.checkpoint={teacher_checkpoint}'
-    train(distilled, work_dir, '--cfg-options', option)
-    metrics = [
-        test(Path(f'configs/demo/{teacher}.py'), teacher_checkpoint),
-        test(Path(f'configs/demo/{student}.py'), student_checkpoint),
-        # Published: a plain model, tested without teacher and distiller.
-        test(work_dir / distilled / 'student.py', work_dir / distilled / 'student.pth'),
-    ]
-    return [demo.percent * found[demo.metric] for found in metrics]
+    def work_dir(self, config: str, seed: int | None = None) -> Path:
+        """Where a training writes."""
+        return self.folder / (config if seed is None else f'{config}_seed{seed}')
 
+    def checkpoint(self, config: str, seed: int | None = None) -> Path:
+        """The last one of a training."""
+        folder = self.work_dir(config, seed)
+        return folder / Path(find_latest_checkpoint(folder)).name
 
-def draw_curves(demo: Demo, work_dir: Path, out: Path) -> None:
-    """Draw the metric of all three, and the losses of the student alone and distilled."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.5), layout='constrained')
-    colors = {}
-    for role, config, style in zip(ROLES, demo.configs, (':', '--', '-'), strict=True):
-        scalars = read_scalars(work_dir / config)
-        plot_scalar(left, scalars, demo.metric, label=role, ls=style, marker='.')
-        losses = {key for record in scalars for key in record if 'loss' in key}
-        for key in sorted(losses) if role != 'teacher' else ():
-            color = colors.setdefault(key, f'C{len(colors)}')
-            plot_scalar(right, scalars, key, label=f'{key} ({role})', ls=style, color=color)
-    left.set(xlabel='epoch', ylabel=demo.metric, title='Test split')
-    right.set(xlabel='iteration', yscale='log', title='Training losses, weighted as in the config')
-    left.legend()
-    right.legend(fontsize='small', loc='upper left', bbox_to_anchor=(1, 1))
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-    figure.savefig(out, dpi=120)
-    plt.close(figure)
+    def start(self, pool: ThreadPoolExecutor) -> None:
+        """Give the pool what waits for nothing: the teacher, and the students alone."""
+        self._first = pool.submit(self._train, 0)
+        self._alone = [pool.submit(self._train, 1, seed) for seed in self.seeds]
 
+    def finish(self, pool: ThreadPoolExecutor) -> dict[str, list[Future]]:
+        """Give the pool the rest; the metrics by role, one a seed.
 
-def draw_detections(demo: Demo, work_dir: Path, out: Path, rows: int = 3, zoom: int = 6) -> None:
-    """Draw the first test scenes with ground truth, the student's boxes and the distilled one's."""
-    _, student, distilled = (work_dir / config for config in demo.configs)
-    last = student / Path(find_latest_checkpoint(student)).name
-    files = {
-        'student': (student / f'{student.name}.py', last),
-        'distilled': (distilled / 'student.py', distilled / 'student.pth'),
-    }
-    models = {
-        role: init_detector(str(config), str(checkpoint), palette='random', device='cpu')
-        for role, (config, checkpoint) in files.items()
-    }
-    scenes = DigitScenes(split='test', num_images=rows)
-    visualizer = Visualizer()
-    figure, grid = plt.subplots(rows, 3, figsize=(12, 4 * rows), layout='constrained')
-    for row, scene in zip(grid, scenes, strict=True):
-        truth = scene['instances']
-        boxes = {'ground truth': torch.tensor([instance['bbox'] for instance in truth])}
-        names = {'ground truth': [str(instance['bbox_label']) for instance in truth]}
-        for role, model in models.items():
-            found = inference_detector(model, scene['img']).pred_instances
-            found = found[found.scores > 0.5]
-            boxes[role] = found.bboxes
-            names[role] = [f'{x.labels.item()} ({x.scores.item():.2f})' for x in found]
-        image = scene['img'][..., ::-1].repeat(zoom, axis=0).repeat(zoom, axis=1)
-        for axes, title in zip(row, boxes, strict=True):
-            corners = (boxes[title] * zoom).clamp(max=len(image) - 1)
-            visualizer.set_image(image)
-            visualizer.draw_bboxes(corners, edge_colors='w', line_widths=3)
-            visualizer.draw_texts(
-                names[title],
-                corners[:, :2],
-                font_sizes=20,
-                colors='w',
-                bboxes={'facecolor': 'k', 'edgecolor': 'none', 'pad': 1},
+        A pool takes work in order, so that what waits comes after what it waits for.
+        """
+        distilled = [pool.submit(self._train, 2, seed, self._first) for seed in self.seeds]
+        trained = {'teacher': [self._first], 'student': self._alone, 'distilled': distilled}
+        return {
+            role: [
+                pool.submit(self._test, ROLES.index(role), seed, training)
+                for seed, training in zip(self.seeds, trainings, strict=False)
+            ]
+            for role, trainings in trained.items()
+        }
+
+    def _train(self, role: int, seed: int | None = None, after: Future | None = None) -> None:
+        if after is not None:
+            after.result()
+        config = self.demo.configs[role]
+        folder = self.work_dir(config, seed)
+        source = f'mmkd::demo/{config}.py'
+        options = [] if seed is None else [f'randomness.seed={seed}']
+        if role == 2:
+            options.append(f'model.teacher.checkpoint={self.checkpoint(self.teacher)}')
+        options = ['--cfg-options', *options] if options else []
+        epochs = read_config(source, source).train_cfg.max_epochs
+        log, seconds = folder / 'train.log', self.demo.seconds[role]
+        run(log, self.bar, seconds, epochs, 'train', source, '--work-dir', folder, *options)
+
+    def _test(self, role: int, seed: int, after: Future) -> float:
+        after.result()
+        config, seed = self.demo.configs[role], seed if role else None
+        if role == 2:
+            # Published: a plain model, tested without teacher and distiller.
+            folder = self.work_dir(config, seed)
+            source, checkpoint = folder / 'student.py', folder / 'student.pth'
+        else:
+            source, checkpoint = f'mmkd::demo/{config}.py', self.checkpoint(config, seed)
+        out = checkpoint.parent / 'test'
+        arguments = ('test', source, checkpoint, '--work-dir', out)
+        run(out / 'test.log', self.bar, _SECONDS_OF_TEST, 0, *arguments)
+        newest = max(path for path in out.iterdir() if path.is_dir())
+        metrics = json.loads((newest / f'{newest.name}.json').read_text())
+        return self.demo.percent * metrics[self.demo.metric]
+
+    def draw(self, metrics: dict[str, list[float]]) -> list[Path]:
+        """Draw curves and, of detectors, what the first seed's students find; the files."""
+        scalars = {
+            role: [
+                read_scalars(self.work_dir(config, seed))
+                for seed in (self.seeds if role != 'teacher' else [None])
+            ]
+            for role, config in zip(ROLES, self.demo.configs, strict=True)
+        }
+        name = self.teacher.partition('_')[0]
+        files = [self.folder / f'{name}_curves.png']
+        draw_curves(scalars, self.demo.metric, files[0])
+        if name == 'scenes':
+            seed = self.seeds[0]
+            student = self.work_dir(self.student, seed)
+            distilled = self.work_dir(self.distilled, seed)
+            files.append(self.folder / 'scenes_detections.png')
+            draw_detections(
+                {
+                    'student': (
+                        student / f'{self.student}.py',
+                        self.checkpoint(self.student, seed),
+                    ),
+                    'distilled': (distilled / 'student.py', distilled / 'student.pth'),
+                },
+                files[1],
             )
-            axes.imshow(visualizer.get_image())
-            axes.set_axis_off()
-            axes.set_title(title)
-    figure.savefig(out, dpi=120)
-    plt.close(figure)
+        return files
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def _range(values: Sequence[float]) -> str:
+    if len(values) == 1:
+        return f'{values[0]:.1f}'
+    return f'{mean(values):.1f} ({min(values):.1f} to {max(values):.1f})'
+
+
+def report(results: dict[str, dict[str, list[float]]]) -> str:
+    """The table that the demo ends with: mean and range over seeds, and the paired gain.
+
+    Args:
+        results (dict): Demo to role to metrics in percent, one a seed.
+    """
+    rows = [('', *ROLES, 'gain')]
+    for name, metrics in results.items():
+        gains = [d - s for s, d in zip(metrics['student'], metrics['distilled'], strict=True)]
+        gain = f'{mean(gains):+.1f}'
+        if len(gains) > 1:
+            error = stdev(gains) / len(gains) ** 0.5
+            gain += f', least {min(gains):+.1f}, standard error {error:.1f}'
+        rows.append((DEMOS[name].label, *(_range(metrics[role]) for role in ROLES), gain))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return '\n'.join(
+        '  '.join(f'{cell:{width}}' for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def num_workers(threads: int) -> int:
+    """How many processes of so many threads this process's cores have room for."""
+    return max(1, len(os.sched_getaffinity(0)) // threads)
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         '--work-dir',
         type=Path,
         default=Path('work_dirs/demo'),
-        help='folder of checkpoints, logs and pictures, from the root of the repository',
+        help='folder of checkpoints, logs and pictures',
     )
     parser.add_argument('--only', choices=DEMOS, help='run one of the two')
+    parser.add_argument('--seeds', type=int, default=2, help='number of seeds (default: 2)')
     args = parser.parse_args(argv)
-    os.chdir(ROOT)
-    plt.switch_backend('Agg')
+    if args.seeds < 1:
+        parser.error(f'--seeds must be 1 or more, found {args.seeds}')
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
     # On tensors this small, threads wait for each other more than they help.
-    os.environ.setdefault('OMP_NUM_THREADS', '1')
+    threads = int(os.environ.setdefault('OMP_NUM_THREADS', '1'))
     chosen = {name: demo for name, demo in DEMOS.items() if args.only in (None, name)}
-    results = {name: run_demo(demo, args.work_dir) for name, demo in chosen.items()}
-    pictures = []
-    for name, demo in chosen.items():
-        pictures.append(args.work_dir / f'{name}_curves.png')
-        draw_curves(demo, args.work_dir, pictures[-1])
-    if 'scenes' in chosen:
-        pictures.append(args.work_dir / 'scenes_detections.png')
-        draw_detections(DEMOS['scenes'], args.work_dir, pictures[-1])
-    print(f'\n{"":22}' + ''.join(f'{role:>12}' for role in ROLES))
-    for name, numbers in results.items():
-        print(f'{DEMOS[name].label:22}' + ''.join(f'{number:12.1f}' for number in numbers))
-    print('\n' + '\n'.join(map(str, pictures)))
+    seeds = range(args.seeds)
+    total = sum(Runs.seconds(demo, args.seeds) for demo in chosen.values())
+    with Bar(total) as bar, ThreadPoolExecutor(num_workers(threads)) as pool:
+        runs = {name: Runs(demo, seeds, args.work_dir, bar) for name, demo in chosen.items()}
+        # The longest first.
+        order = sorted(runs, key=lambda name: -sum(DEMOS[name].seconds))
+        for name in order:
+            runs[name].start(pool)
+        measured = {name: runs[name].finish(pool) for name in order}
+        try:
+            results = {
+                name: {
+                    role: [future.result() for future in futures]
+                    for role, futures in measured[name].items()
+                }
+                for name in chosen
+            }
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    bars = args.work_dir / 'bars.png'
+    draw_bars({DEMOS[name].label: metrics for name, metrics in results.items()}, bars)
+    pictures = [bars]
+    for name, metrics in results.items():
+        pictures += runs[name].draw(metrics)
+    (args.work_dir / 'results.json').write_text(json.dumps(results, indent=2))
+    print(f'\n{report(results)}\n')
+    print('\n'.join(map(str, pictures)))
