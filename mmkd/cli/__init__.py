@@ -12,6 +12,7 @@ from collections.abc import Sequence
 #: Command to what it does, in the order in which a user meets them.
 COMMANDS = {
     'demo': 'distil a classifier and a detector on the CPU, on data that comes along',
+    'distill': 'distil a teacher into a student, by the name of a method',
     'train': 'train a distiller, or a plain model, from a config',
     'test': 'evaluate any checkpoint of a distiller, or a published one',
     'export': 'write the student of a checkpoint as a plain model',

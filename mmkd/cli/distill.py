@@ -1,0 +1,285 @@
+"""Distil a teacher into a student: two configs and the name of a method.
+
+Chooses what the method compares, prints it, writes a short config into the work dir, and trains it.
+STUDENT and TEACHER are config files or names of a model zoo, such as
+'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py' or 'mmpretrain::resnet/resnet18_8xb32_in1k.py'.
+Data, schedule and evaluation are those of the student's config.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.hub import get_config
+
+from mmkd import anatomy, recipes
+from mmkd.cli.train import add_training_arguments, train
+from mmkd.distillers import OfflineDistiller
+from mmkd.recipes import Compared, Pair, Recipe, Reference, UnfitError
+
+_WIDTH = 100
+#: What a config of a distiller has beside a plain one.
+_HOOKS = dict(
+    publish=dict(type='mmkd.PublishStudentHook'),
+    step_seed=dict(type='mmkd.StepSeedHook'),
+)
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('student', help="config file or zoo name of the student's")
+    parser.add_argument('teacher', help="config file or zoo name of the teacher's")
+    parser.add_argument(
+        '--method',
+        required=True,
+        choices=recipes.METHODS,
+        metavar='METHOD',
+        help=f'for detectors {", ".join(recipes.DETECTION)}; '
+        f'for classifiers {", ".join(recipes.CLASSIFICATION)}',
+    )
+    parser.add_argument(
+        '--teacher-checkpoint', help="the teacher's weights; without it those of the model zoo"
+    )
+    parser.add_argument(
+        '--student-checkpoint', help='start from these weights of a plain student'
+    )
+    parser.add_argument(
+        '--dry-run', action='store_true', help='only print the taps and write the config'
+    )
+    add_training_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def read(source: str, what: str) -> Config:
+    """Read a config file or one of a model zoo.
+
+    Raises:
+        SystemExit: If there is none, or it is of the kind that no base can be.
+    """
+    try:
+        if '::' in source:
+            return get_config(source)
+        if what == 'STUDENT' and Config._is_lazy_import(source):
+            raise SystemExit(
+                f'{what} {source} is written with read_base(), which a config that starts from it '
+                'would have to be too; give one with _base_, or write the config by hand'
+            )
+        return Config.fromfile(source)
+    except FileNotFoundError as error:
+        raise SystemExit(f'{what}: there is no config {source!r} ({error})') from error
+
+
+def examine(args: argparse.Namespace) -> Pair:
+    """Build both models without weights and look at them."""
+    configs = []
+    for what in ('student', 'teacher'):
+        source = getattr(args, what)
+        cfg = read(source, what.upper())
+        configs.append(cfg)
+    student_cfg, teacher_cfg = configs
+    if anatomy.is_distiller_config(student_cfg):
+        raise SystemExit(
+            f'STUDENT {args.student} is the config of a distiller; give the plain config of its '
+            'student'
+        )
+    # Lengths and data are those that training will have.
+    student_cfg.merge_from_dict(
+        {k: v for k, v in args.cfg_options.items() if k.split('.')[0] != 'model'}
+    )
+    models = [
+        anatomy.build(cfg, f'{what} {source}')
+        for cfg, what, source in (
+            (student_cfg, 'STUDENT', args.student),
+            (teacher_cfg, 'TEACHER', args.teacher),
+        )
+    ]
+    return Pair(*anatomy.examine(*models), student_cfg)
+
+
+def choose(method: str, pair: Pair) -> tuple[Recipe, list[Compared]]:
+    """The recipe of a method and what it compares.
+
+    Raises:
+        SystemExit: If it does not suit the pair; the message names those that do.
+    """
+    table = recipes.recipes_for(pair)
+    try:
+        if method not in table:
+            others = 'classifiers' if pair.student.is_detector else 'detectors'
+            raise UnfitError(f'it is for {others}')
+        return table[method], recipes.compare(table[method], pair)
+    except UnfitError as error:
+        fitting = ', '.join(recipes.fitting(pair)) or 'none'
+        raise SystemExit(
+            f'--method {method} does not suit this pair: {error}.\nMethods that do: {fitting}'
+        ) from error
+
+
+def _shape(point: anatomy.Point) -> str:
+    channels = str(point.value.shape[1])
+    if point.stride is None:
+        return channels
+    return f'{channels} x H/{point.stride} x W/{point.stride}'
+
+
+def table(method: str, recipe: Recipe, term: dict, found: list[Compared]) -> str:
+    """What is compared, for people."""
+    weights = {
+        key: value
+        for key, value in term.items()
+        if key not in ('type', 'student', 'teacher', *recipe.from_pair)
+    }
+    rows = [('', 'student', '', 'teacher', '')]
+    for index, (ours, theirs) in enumerate(found):
+        label = '' if index else method
+        rows.append((label, ours.tap, _shape(ours), theirs.tap, _shape(theirs)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        '  '.join(f'{cell:{width}}' for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return '\n'.join([*lines, '', f'{term["type"]}({", ".join(f"{k}={v}" for k, v in weights.items())})'])
+
+
+def source_of(value: Any, column: int = 0, indent: int = 0) -> str:
+    """Python source of a value: in one line where it fits, else one item a line.
+
+    Args:
+        value (Any): What ``repr`` writes, dicts with names for keys, and :class:`Reference`.
+        column (int): Characters before it in its line.
+        indent (int): Indentation of its line.
+    """
+    if isinstance(value, Reference):
+        return f'_base_.{value.path}'
+    if isinstance(value, (list, tuple)):
+        items, brackets = [('', item) for item in value], '[]' if isinstance(value, list) else '()'
+    elif isinstance(value, dict):
+        items, brackets = [(f'{key}=', item) for key, item in value.items()], ('dict(', ')')
+    else:
+        return repr(value)
+    flat = brackets[0] + ', '.join(k + source_of(v, -_WIDTH**2) for k, v in items) + brackets[1]
+    if column + len(flat) < _WIDTH:
+        return flat
+    pad = ' ' * (indent + 4)
+    lines = [
+        f'{pad}{key}{source_of(item, len(pad) + len(key), indent + 4)},' for key, item in items
+    ]
+    return '\n'.join([brackets[0], *lines, ' ' * indent + brackets[1]])
+
+
+def _locate(source: str, folder: Path) -> str:
+    """A config as the written one in ``folder`` names it: a zoo's name, or a relative path."""
+    return source if '::' in source else os.path.relpath(source, folder)
+
+
+def write_config(args: argparse.Namespace, pair: Pair, recipe: Recipe, term: dict, folder: Path) -> str:
+    """The text of the config of a distiller.
+
+    Args:
+        args (Namespace): The command line.
+        pair (Pair): Student and teacher.
+        recipe (Recipe): The method.
+        term (dict): Its term.
+        folder (Path): Where the config will lie.
+    """
+    cfg, entries = pair.cfg, {}
+    imports = cfg.get('custom_imports', {}).get('imports', [])
+    imports = [imports] if isinstance(imports, str) else list(imports)
+    if not any(name.split('.')[0] == 'mmkd' for name in imports):
+        entries['custom_imports'] = dict(imports=[*imports, 'mmkd'])
+    present = {hook.get('type') for hook in cfg.get('default_hooks', {}).values() if hook}
+    hooks = {key: hook for key, hook in _HOOKS.items() if hook['type'] not in present}
+    if hooks:
+        entries['default_hooks'] = hooks
+    if args.student_checkpoint is not None:
+        entries['load_from'] = args.student_checkpoint
+    teacher = dict(config=_locate(args.teacher, folder))
+    if '::' not in args.teacher:
+        teacher['config'] = '{{ fileDirname }}/' + teacher['config']
+    if args.teacher_checkpoint is not None:
+        teacher['checkpoint'] = args.teacher_checkpoint
+    model = dict(
+        _delete_=True,
+        type='mmkd.DetectionDistiller' if pair.student.is_detector else 'mmkd.OfflineDistiller',
+        student=Reference('model', cfg.model),
+        teacher=teacher,
+        losses={args.method: term},
+    )
+    weight = recipe.student_loss_weight.get(pair.student.kind)
+    if weight is not None:
+        model['student_loss_weight'] = weight
+    default = inspect.signature(OfflineDistiller).parameters['input_shape'].default
+    if not pair.student.is_detector and pair.student.input_shape != default:
+        model['input_shape'] = pair.student.input_shape
+    entries['model'] = model
+    text = [f'_base_ = {_locate(args.student, folder)!r}', '']
+    text += [f'{key} = {source_of(value, len(key) + 3)}' for key, value in entries.items()]
+    return '\n'.join(text) + '\n'
+
+
+def save(path: Path, text: str) -> None:
+    """Write the config, unless one is there that differs.
+
+    Raises:
+        SystemExit: If one is.
+    """
+    if path.exists() and path.read_text() != text:
+        raise SystemExit(
+            f'{path} is there and is not what would be written now; train it as it is with '
+            f'tools/train.py {path}, or give another --work-dir'
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # In one step: every process of a distributed run comes here.
+    part = path.with_suffix(f'.{os.getpid()}')
+    part.write_text(text)
+    part.replace(path)
+
+
+def _needs_checkpoint(args: argparse.Namespace) -> bool:
+    """Whether a teacher from a file is without weights."""
+    return not (
+        '::' in args.teacher
+        or args.teacher_checkpoint
+        or 'model.teacher.checkpoint' in args.cfg_options
+        or args.dry_run
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    stems = [Path(source.split('::')[-1]).stem for source in (args.teacher, args.student)]
+    name = '_'.join([args.method, *stems])
+    default_dir = Path('work_dirs') / name
+    work_dir = Path(args.work_dir or default_dir)
+    # The runner writes its full config under the same name into the work dir itself.
+    path = work_dir / 'config' / f'{name}.py'
+    is_first = os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0'
+    lines = []
+    if args.resume is None or not path.exists():
+        if _needs_checkpoint(args):
+            raise SystemExit(
+                f'--teacher-checkpoint is missing: give the weights of TEACHER {args.teacher}'
+            )
+        pair = examine(args)
+        recipe, found = choose(args.method, pair)
+        term = recipes.write_term(recipe, pair, found)
+        save(path, write_config(args, pair, recipe, term, path.parent))
+        lines += [table(args.method, recipe, term, found), '']
+    command = ['tools/dist_train.sh', str(path), 'GPUS']
+    if work_dir != default_dir:
+        command += ['--work-dir', str(work_dir)]
+    lines += [str(path), f'on several GPUs: {shlex.join(command)}']
+    if is_first:
+        print('\n'.join(lines), flush=True)
+    if not args.dry_run:
+        args.config, args.work_dir = str(path), str(work_dir)
+        train(args)
