@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,8 +22,9 @@ from mmkd.registry import MODELS
 CIFAR, IMAGENET = 'CIFAR', 'ImageNet'
 TWO_STAGE, ANCHOR_BASED, ANCHOR_FREE = 'two-stage', 'anchor-based', 'anchor-free'
 
-#: Total stride from which a classifier counts as one for images of ImageNet's size.
-_IMAGENET_STRIDE = 32
+#: Training size above which images count as ImageNet's rather than CIFAR's, or, where it is not
+#: known, total stride of a backbone made for such.
+_CIFAR_SIZE, _IMAGENET_STRIDE = 64, 32
 #: Side of the dummy image. A detector's is large enough to tell strides up to it apart.
 _CLASSIFIER_SIZE, _DETECTOR_SIZE = 64, 128
 
@@ -34,7 +36,7 @@ class Point:
     Args:
         tap (str): The tap (:class:`~mmkd.taps.Tap`).
         value (Tensor): Map (1, C, H, W) or vector (1, C).
-        stride (int, optional): Image size over map size; None for a vector.
+        stride (int, optional): Image size over map size, to a power of two; None for a vector.
         preactivation (Point, optional): The map before the ReLU that gave this one, if one did.
     """
 
@@ -57,6 +59,8 @@ class Anatomy:
         logits (list[Point]): A classifier's, or those of each stage of a RoI head.
         vector (Point, optional): What a classifier's last linear layer sees.
         anchors (str, optional): Head whose config has the anchor generator of a detector.
+        hard_labels (bool): Whether images keep their one label each, for a classifier; batch
+            augmentations mix them.
     """
 
     kind: str
@@ -66,6 +70,7 @@ class Anatomy:
     logits: list[Point] = field(default_factory=list)
     vector: Point | None = None
     anchors: str | None = None
+    hard_labels: bool = True
 
     @property
     def is_detector(self) -> bool:
@@ -126,36 +131,37 @@ def _outputs(name: str, call: _Call) -> dict[str, Tensor]:
     }
 
 
-def _stages(model: nn.Module, calls: _Calls, size: int) -> list[Point]:
-    """The backbone's last map of each size, by the name of the module that made it."""
+def _stride(image: Tensor, value: Tensor) -> int:
+    return 2 ** round(math.log2(image.shape[2] / value.shape[2]))
+
+
+def _stages(model: nn.Module, calls: _Calls, image: Tensor) -> list[Point]:
+    """The backbone's last map of each stride, by the name of the module that made it."""
     last = {}
     for name in calls.outermost('backbone'):
-        if calls.is_map(name):
+        # A lone convolution, norm or ReLU is part of a stem.
+        is_block = next(model.get_submodule(name).children(), None) is not None
+        if is_block and calls.is_map(name):
             value = calls[name].output
-            last[value.shape[2:]] = (name, value)
+            last[_stride(image, value)] = (name, value)
     for tap, value in _outputs('backbone', calls['backbone']).items():
         # What the backbone returns counts, where no module of its own made it.
         if value.ndim == 4 and not any(value is known for _, known in last.values()):
-            last[value.shape[2:]] = (tap, value)
-    relus = {
-        name: calls[name]
-        for name, module in model.named_modules()
-        if name in calls and isinstance(module, (nn.ReLU, nn.ReLU6))
-    }
+            last[_stride(image, value)] = (tap, value)
     points = []
-    for tap, value in last.values():
-        stride = size // value.shape[2]
+    for stride, (tap, value) in sorted(last.items()):
         before = None
-        for name, call in relus.items():
-            if call.output is value:
+        for name, call in calls.items():
+            is_relu = isinstance(model.get_submodule(name), (nn.ReLU, nn.ReLU6))
+            if is_relu and name.startswith(f'{tap}.') and call.output is value:
                 before = Point(f'{name}:input', call.args[0], stride)
         points.append(Point(tap, value, stride, before))
-    return sorted(points, key=lambda point: point.stride)
+    return points
 
 
-def _classifier(model: nn.Module, image: Tensor) -> Anatomy:
+def _classifier(model: nn.Module, image: Tensor, training_size: int | None) -> Anatomy:
     calls = _Calls(model, lambda: model(image, mode='tensor'))
-    stages = _stages(model, calls, image.shape[2])
+    stages = _stages(model, calls, image)
     logits, vector = [], None
     if 'head' in calls and isinstance(calls['head'].output, Tensor):
         # The linear layer that made them has a name that readers know.
@@ -164,23 +170,26 @@ def _classifier(model: nn.Module, image: Tensor) -> Anatomy:
             if isinstance(module, nn.Linear) and calls[name].output is logits[0].value:
                 logits = [Point(name, calls[name].output)]
                 vector = Point(f'{name}:input', calls[name].args[0])
-    is_large = not stages or stages[-1].stride >= _IMAGENET_STRIDE
+    if training_size is None:
+        is_large = not stages or stages[-1].stride >= _IMAGENET_STRIDE
+    else:
+        is_large = training_size > _CIFAR_SIZE
     return Anatomy(
         IMAGENET if is_large else CIFAR,
         tuple(image.shape[1:]),
         stages,
         logits=logits,
         vector=vector,
+        hard_labels=getattr(model.data_preprocessor, 'batch_augments', None) is None,
     )
 
 
-def _detector(model: nn.Module, image: Tensor) -> Anatomy:
+def _detector(model: nn.Module, image: Tensor, training_size: int | None) -> Anatomy:
     from mmdet.models.task_modules import AnchorGenerator
 
     calls = _Calls(model, lambda: model.extract_feat(image))
-    size = image.shape[2]
     levels = [
-        Point(tap, value, size // value.shape[2])
+        Point(tap, value, _stride(image, value))
         for tap, value in (_outputs('neck', calls['neck']) if 'neck' in calls else {}).items()
         if value.ndim == 4
     ]
@@ -196,7 +205,7 @@ def _detector(model: nn.Module, image: Tensor) -> Anatomy:
     return Anatomy(
         TWO_STAGE if is_two_stage else ANCHOR_BASED if has_anchors else ANCHOR_FREE,
         tuple(image.shape[1:]),
-        _stages(model, calls, size),
+        _stages(model, calls, image),
         levels,
         logits,
         anchors=head if has_anchors else None,
@@ -233,24 +242,37 @@ def build(cfg: Config, what: str) -> nn.Module:
     return model.eval()
 
 
-def _sizes(models: list[nn.Module]) -> list[int]:
-    """Image sizes to try: the default, then those that transformers are made for."""
-    sizes = [_CLASSIFIER_SIZE]
-    for model in models:
-        backbone = model.backbone
-        parameter = inspect.signature(type(backbone)).parameters.get('img_size')
-        size = getattr(backbone, 'img_size', parameter.default if parameter else None)
+def training_size(cfg: Config) -> int | None:
+    """Side of the images that a classifier's config trains with; None if it does not say."""
+    dataset = cfg.get('train_dataloader') or {}
+    while 'dataset' in dataset:
+        dataset = dataset['dataset']
+    for step in reversed(dataset.get('pipeline', [])):
+        size = step.get('crop_size', step.get('scale'))
         if size is not None:
-            sizes.append(size if isinstance(size, int) else size[0])
-    return list(dict.fromkeys(sizes))
+            return size if isinstance(size, int) else size[0]
+    return None
 
 
-def examine(student: nn.Module, teacher: nn.Module) -> tuple[Anatomy, Anatomy]:
+def _sizes(models: list[nn.Module], size: int | None) -> list[int]:
+    """Image sizes to try: the default, that of training, and what transformers are made for."""
+    sizes = [_CLASSIFIER_SIZE, size]
+    for model in models:
+        parameter = inspect.signature(type(model.backbone)).parameters.get('img_size')
+        made_for = getattr(model.backbone, 'img_size', parameter.default if parameter else None)
+        sizes.append(made_for[0] if isinstance(made_for, (tuple, list)) else made_for)
+    return [size for size in dict.fromkeys(sizes) if size is not None]
+
+
+def examine(
+    student: nn.Module, teacher: nn.Module, size: int | None = None
+) -> tuple[Anatomy, Anatomy]:
     """Look at both models with one image that both take.
 
     Args:
         student (nn.Module): The student, from :func:`build`.
         teacher (nn.Module): The teacher, from :func:`build`.
+        size (int, optional): The size that the student trains with, if it is a classifier.
 
     Raises:
         ValueError: If one is a classifier and the other a detector, or no size suits both.
@@ -263,15 +285,15 @@ def examine(student: nn.Module, teacher: nn.Module) -> tuple[Anatomy, Anatomy]:
             'two detectors'
         )
     look = _classifier if classifies[0] else _detector
-    channels = next(m.in_channels for m in student.backbone.modules() if isinstance(m, nn.Conv2d))
+    channels = getattr(student.data_preprocessor, 'mean', torch.zeros(3)).numel()
     errors = []
-    for size in _sizes([teacher, student]) if classifies[0] else [_DETECTOR_SIZE]:
-        image = torch.linspace(-1, 1, channels * size * size).view(1, channels, size, size)
+    for side in _sizes([student, teacher], size) if classifies[0] else [_DETECTOR_SIZE]:
+        image = torch.linspace(-1, 1, channels * side * side).view(1, channels, side, side)
         try:
-            return look(student, image), look(teacher, image)
+            return look(student, image, size), look(teacher, image, size)
         # What mmpretrain's networks raise for an image of a size that they do not take.
         except (AssertionError, RuntimeError, ValueError) as error:
-            errors.append(f'{size}x{size}: {error}')
+            errors.append(f'{side}x{side}: {error}')
     raise ValueError(
         f'student and teacher take no image of a common size ({"; ".join(errors)}); choose models '
         'for images of one size'

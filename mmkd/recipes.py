@@ -89,8 +89,16 @@ def stages(pair: Pair) -> list[Compared]:
 
 
 def second_stage(pair: Pair) -> list[Compared]:
-    """As the CRD benchmark and ReviewKD's supplement have it for FitNet."""
+    """As the CRD benchmark has it for FitNet."""
     return stages(pair)[:2][-1:]
+
+
+def stride_8(pair: Pair) -> list[Compared]:
+    """As ReviewKD's supplement has it for FitNet on detectors: the second stage of a ResNet."""
+    found = [ends for ends in stages(pair) if ends[0].stride == 8]
+    if not found:
+        raise UnfitError('it compares maps of the backbones of stride 8, and not both have one')
+    return found
 
 
 def last_stage(pair: Pair) -> list[Compared]:
@@ -126,6 +134,26 @@ def vectors(pair: Pair) -> list[Compared]:
                 'single linear layer that gives its logits'
             )
     return [ends]
+
+
+def check_labels(pair: Pair) -> None:
+    """Raise unless every training image has one label."""
+    if not pair.student.hard_labels:
+        raise UnfitError(
+            'it needs one label for each image, and the batch augmentations of the student mix them'
+        )
+
+
+def labelled_vectors(pair: Pair) -> list[Compared]:
+    """As :func:`vectors`, of images with one label each."""
+    check_labels(pair)
+    return vectors(pair)
+
+
+def labelled_logits(pair: Pair) -> list[Compared]:
+    """As :func:`logits`, of images with one label each."""
+    check_labels(pair)
+    return logits(pair)
 
 
 def logits(pair: Pair) -> list[Compared]:
@@ -234,7 +262,7 @@ DETECTION = {
     'mgd': Recipe('MGDLoss', own_levels, by_kind=_MGD),
     'fgd': Recipe('FGDLoss', own_levels, dict(temp=0.5), _FGD),
     'reviewkd': Recipe('ReviewKDLoss', neck, dict(loss_weight=0.5)),
-    'fitnet': Recipe('HintLoss', second_stage, dict(loss_weight=0.1)),
+    'fitnet': Recipe('HintLoss', stride_8, dict(loss_weight=0.1)),
     'fgfi': Recipe(
         'FGFILoss', neck, dict(loss_weight=0.01), from_pair=dict(anchor_generator=anchor_generator)
     ),
@@ -258,7 +286,7 @@ CLASSIFICATION = {
     ),
     'dkd': Recipe(
         'DKDLoss',
-        logits,
+        labelled_logits,
         dict(alpha=1.0),
         {CIFAR: dict(beta=8.0, tau=4.0), IMAGENET: dict(beta=0.5, tau=1.0)},
         warmup=_WARMUP,
@@ -277,7 +305,7 @@ CLASSIFICATION = {
     ),
     'crd': Recipe(
         'CRDLoss',
-        vectors,
+        labelled_vectors,
         dict(loss_weight=0.8),
         from_pair=dict(num_data=num_data),
         trial=dict(num_data=1),

@@ -49,9 +49,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--teacher-checkpoint', help="the teacher's weights; without it those of the model zoo"
     )
-    parser.add_argument(
-        '--student-checkpoint', help='start from these weights of a plain student'
-    )
+    parser.add_argument('--student-checkpoint', help='start from these weights of a plain student')
     parser.add_argument(
         '--dry-run', action='store_true', help='only print the taps and write the config'
     )
@@ -102,7 +100,8 @@ def examine(args: argparse.Namespace) -> Pair:
             (teacher_cfg, 'TEACHER', args.teacher),
         )
     ]
-    return Pair(*anatomy.examine(*models), student_cfg)
+    size = anatomy.training_size(student_cfg)
+    return Pair(*anatomy.examine(*models, size), student_cfg)
 
 
 def choose(method: str, pair: Pair) -> tuple[Recipe, list[Compared]]:
@@ -147,7 +146,9 @@ def table(method: str, recipe: Recipe, term: dict, found: list[Compared]) -> str
         '  '.join(f'{cell:{width}}' for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    return '\n'.join([*lines, '', f'{term["type"]}({", ".join(f"{k}={v}" for k, v in weights.items())})'])
+    return '\n'.join(
+        [*lines, '', f'{term["type"]}({", ".join(f"{k}={v}" for k, v in weights.items())})']
+    )
 
 
 def source_of(value: Any, column: int = 0, indent: int = 0) -> str:
@@ -166,7 +167,7 @@ def source_of(value: Any, column: int = 0, indent: int = 0) -> str:
         items, brackets = [(f'{key}=', item) for key, item in value.items()], ('dict(', ')')
     else:
         return repr(value)
-    flat = brackets[0] + ', '.join(k + source_of(v, -_WIDTH**2) for k, v in items) + brackets[1]
+    flat = brackets[0] + ', '.join(k + source_of(v, -(_WIDTH**2)) for k, v in items) + brackets[1]
     if column + len(flat) < _WIDTH:
         return flat
     pad = ' ' * (indent + 4)
@@ -181,7 +182,9 @@ def _locate(source: str, folder: Path) -> str:
     return source if '::' in source else os.path.relpath(source, folder)
 
 
-def write_config(args: argparse.Namespace, pair: Pair, recipe: Recipe, term: dict, folder: Path) -> str:
+def write_config(
+    args: argparse.Namespace, pair: Pair, recipe: Recipe, term: dict, folder: Path
+) -> str:
     """The text of the config of a distiller.
 
     Args:
