@@ -1,7 +1,7 @@
 """The default taps and weights of every method: one row each.
 
-A row is what ``mmkd distill --method`` writes into a config. The weights are the papers', or those of
-the authors' configs, as the docstrings of :mod:`mmkd.losses` and ``configs/<method>`` give them.
+A row is what ``mmkd distill --method`` writes into a config. The weights are the papers', or those
+of the authors' configs, as the docstrings of :mod:`mmkd.losses` and ``configs/<method>`` give them.
 """
 
 from __future__ import annotations
@@ -130,8 +130,8 @@ def vectors(pair: Pair) -> list[Compared]:
     for side, end in zip(('student', 'teacher'), ends, strict=True):
         if end is None or end.value.ndim != 2:
             raise UnfitError(
-                f'it compares the vectors before the classifiers, and the head of the {side} has no '
-                'single linear layer that gives its logits'
+                f'it compares the vectors before the classifiers, and the head of the {side} has '
+                'no single linear layer that gives its logits'
             )
     return [ends]
 
@@ -273,7 +273,7 @@ DETECTION = {
 _WARMUP = {CIFAR: 20 / 240}
 
 #: Methods for classifiers, with the weights of the CRD benchmark where a paper has none of its own
-#: for CIFAR-100 or ImageNet. AB, FSP and FT, which have a phase before training, are not among them.
+#: for CIFAR-100 or ImageNet. AB, FSP and FT have a phase before training and are not among them.
 CLASSIFICATION = {
     'kd': Recipe(
         'KLDivergenceLoss',

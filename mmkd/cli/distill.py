@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.hub import get_config
 
 from mmkd import anatomy, recipes
@@ -146,9 +146,8 @@ def table(method: str, recipe: Recipe, term: dict, found: list[Compared]) -> str
         '  '.join(f'{cell:{width}}' for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    return '\n'.join(
-        [*lines, '', f'{term["type"]}({", ".join(f"{k}={v}" for k, v in weights.items())})']
-    )
+    arguments = ', '.join(f'{key}={value}' for key, value in weights.items())
+    return '\n'.join([*lines, '', f'{term["type"]}({arguments})'])
 
 
 def source_of(value: Any, column: int = 0, indent: int = 0) -> str:
