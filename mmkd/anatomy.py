@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmpretrain.models import ImageClassifier
 from torch import Tensor, nn
 
-from mmkd.publish import is_distiller, plain_model
+from mmkd.publish import plain_model
 from mmkd.registry import MODELS
 
 #: What default weights depend on: the papers' two kinds of images, and their kinds of detectors.
@@ -61,6 +61,7 @@ class Anatomy:
         anchors (str, optional): Head whose config has the anchor generator of a detector.
         hard_labels (bool): Whether images keep their one label each, for a classifier; batch
             augmentations mix them.
+        pad_size_divisor (int): What a detector's images are padded to multiples of.
     """
 
     kind: str
@@ -71,6 +72,7 @@ class Anatomy:
     vector: Point | None = None
     anchors: str | None = None
     hard_labels: bool = True
+    pad_size_divisor: int = 1
 
     @property
     def is_detector(self) -> bool:
@@ -209,6 +211,7 @@ def _detector(model: nn.Module, image: Tensor, training_size: int | None) -> Ana
         levels,
         logits,
         anchors=head if has_anchors else None,
+        pad_size_divisor=getattr(model.data_preprocessor, 'pad_size_divisor', 1),
     )
 
 
@@ -298,8 +301,3 @@ def examine(
         f'student and teacher take no image of a common size ({"; ".join(errors)}); choose models '
         'for images of one size'
     )
-
-
-def is_distiller_config(cfg: Config) -> bool:
-    """Whether a config trains a student already."""
-    return 'model' in cfg and is_distiller(cfg.model)

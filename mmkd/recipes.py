@@ -54,10 +54,12 @@ class Reference:
     Args:
         path (str): Where it is in the base, such as ``'model.rpn_head.anchor_generator'``.
         value (Any): What is there.
+        changes (dict): What differs from it in the written config.
     """
 
     path: str
     value: Any
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _by_stride(student: list[Point], teacher: list[Point]) -> list[Compared]:

@@ -9,10 +9,13 @@ Data, schedule and evaluation are those of the student's config.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import inspect
+import math
 import os
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from mmengine.hub import get_config
 from mmkd import anatomy, recipes
 from mmkd.cli.train import add_training_arguments, train
 from mmkd.distillers import OfflineDistiller
+from mmkd.publish import is_distiller
 from mmkd.recipes import Compared, Pair, Recipe, Reference, UnfitError
 
 _WIDTH = 100
@@ -73,18 +77,17 @@ def read(source: str, what: str) -> Config:
             )
         return Config.fromfile(source)
     except FileNotFoundError as error:
-        raise SystemExit(f'{what}: there is no config {source!r} ({error})') from error
+        raise SystemExit(f'{what}: there is no config {source!r}') from error
 
 
 def examine(args: argparse.Namespace) -> Pair:
-    """Build both models without weights and look at them."""
-    configs = []
-    for what in ('student', 'teacher'):
-        source = getattr(args, what)
-        cfg = read(source, what.upper())
-        configs.append(cfg)
-    student_cfg, teacher_cfg = configs
-    if anatomy.is_distiller_config(student_cfg):
+    """Build both models without weights and look at them.
+
+    Raises:
+        SystemExit: If that cannot be done.
+    """
+    student_cfg, teacher_cfg = read(args.student, 'STUDENT'), read(args.teacher, 'TEACHER')
+    if 'model' in student_cfg and is_distiller(student_cfg.model):
         raise SystemExit(
             f'STUDENT {args.student} is the config of a distiller; give the plain config of its '
             'student'
@@ -93,15 +96,13 @@ def examine(args: argparse.Namespace) -> Pair:
     student_cfg.merge_from_dict(
         {k: v for k, v in args.cfg_options.items() if k.split('.')[0] != 'model'}
     )
-    models = [
-        anatomy.build(cfg, f'{what} {source}')
-        for cfg, what, source in (
-            (student_cfg, 'STUDENT', args.student),
-            (teacher_cfg, 'TEACHER', args.teacher),
-        )
-    ]
-    size = anatomy.training_size(student_cfg)
-    return Pair(*anatomy.examine(*models, size), student_cfg)
+    try:
+        student = anatomy.build(student_cfg, f'STUDENT {args.student}')
+        teacher = anatomy.build(teacher_cfg, f'TEACHER {args.teacher}')
+        size = anatomy.training_size(student_cfg)
+        return Pair(*anatomy.examine(student, teacher, size), student_cfg)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
 
 
 def choose(method: str, pair: Pair) -> tuple[Recipe, list[Compared]]:
@@ -127,7 +128,8 @@ def _shape(point: anatomy.Point) -> str:
     channels = str(point.value.shape[1])
     if point.stride is None:
         return channels
-    return f'{channels} x H/{point.stride} x W/{point.stride}'
+    share = '' if point.stride == 1 else f'/{point.stride}'
+    return f'{channels} x H{share} x W{share}'
 
 
 def table(method: str, recipe: Recipe, term: dict, found: list[Compared]) -> str:
@@ -159,8 +161,12 @@ def source_of(value: Any, column: int = 0, indent: int = 0) -> str:
         indent (int): Indentation of its line.
     """
     if isinstance(value, Reference):
-        return f'_base_.{value.path}'
-    if isinstance(value, (list, tuple)):
+        if not value.changes:
+            return f'_base_.{value.path}'
+        items = [('', replace(value, changes={}))]
+        items += [(f'{key}=', item) for key, item in value.changes.items()]
+        brackets = 'dict(', ')'
+    elif isinstance(value, (list, tuple)):
         items, brackets = [('', item) for item in value], '[]' if isinstance(value, list) else '()'
     elif isinstance(value, dict):
         items, brackets = [(f'{key}=', item) for key, item in value.items()], ('dict(', ')')
@@ -179,6 +185,16 @@ def source_of(value: Any, column: int = 0, indent: int = 0) -> str:
 def _locate(source: str, folder: Path) -> str:
     """A config as the written one in ``folder`` names it: a zoo's name, or a relative path."""
     return source if '::' in source else os.path.relpath(source, folder)
+
+
+def _student(pair: Pair) -> Reference:
+    """The base's model, padding to what suits the teacher too."""
+    ours, theirs = pair.student.pad_size_divisor, pair.teacher.pad_size_divisor
+    changes = {}
+    if ours % theirs:
+        padding = dict(pad_size_divisor=math.lcm(ours, theirs))
+        changes['data_preprocessor'] = Reference('model.data_preprocessor', None, padding)
+    return Reference('model', pair.cfg.model, changes)
 
 
 def write_config(
@@ -204,15 +220,14 @@ def write_config(
         entries['default_hooks'] = hooks
     if args.student_checkpoint is not None:
         entries['load_from'] = args.student_checkpoint
-    teacher = dict(config=_locate(args.teacher, folder))
-    if '::' not in args.teacher:
-        teacher['config'] = '{{ fileDirname }}/' + teacher['config']
+    here = '' if '::' in args.teacher else '{{ fileDirname }}/'
+    teacher = dict(config=here + _locate(args.teacher, folder))
     if args.teacher_checkpoint is not None:
         teacher['checkpoint'] = args.teacher_checkpoint
     model = dict(
         _delete_=True,
         type='mmkd.DetectionDistiller' if pair.student.is_detector else 'mmkd.OfflineDistiller',
-        student=Reference('model', cfg.model),
+        student=_student(pair),
         teacher=teacher,
         losses={args.method: term},
     )
@@ -228,21 +243,29 @@ def write_config(
     return '\n'.join(text) + '\n'
 
 
+def sign(text: str) -> str:
+    """Put a line before the text by which :func:`save` sees whether somebody has edited it."""
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return f'# Written by mmkd distill; once edited it is not overwritten. {digest}\n{text}'
+
+
 def save(path: Path, text: str) -> None:
-    """Write the config, unless one is there that differs.
+    """Write the signed config, unless one is there that was edited.
 
     Raises:
         SystemExit: If one is.
     """
-    if path.exists() and path.read_text() != text:
-        raise SystemExit(
-            f'{path} is there and is not what would be written now; train it as it is with '
-            f'tools/train.py {path}, or give another --work-dir'
-        )
+    if path.exists():
+        found = path.read_text()
+        if found != sign(found.partition('\n')[2]):
+            raise SystemExit(
+                f'{path} was edited and is not overwritten; train it as it is with '
+                f'tools/train.py {path}, or give another --work-dir'
+            )
     path.parent.mkdir(parents=True, exist_ok=True)
     # In one step: every process of a distributed run comes here.
     part = path.with_suffix(f'.{os.getpid()}')
-    part.write_text(text)
+    part.write_text(sign(text))
     part.replace(path)
 
 
@@ -273,13 +296,18 @@ def main(argv: Sequence[str] | None = None) -> None:
             )
         pair = examine(args)
         recipe, found = choose(args.method, pair)
-        term = recipes.write_term(recipe, pair, found)
+        try:
+            term = recipes.write_term(recipe, pair, found)
+        except FileNotFoundError as error:
+            raise SystemExit(
+                f'--method {args.method} needs the training data of {args.student}: {error}'
+            ) from error
         save(path, write_config(args, pair, recipe, term, path.parent))
         lines += [table(args.method, recipe, term, found), '']
     command = ['tools/dist_train.sh', str(path), 'GPUS']
     if work_dir != default_dir:
         command += ['--work-dir', str(work_dir)]
-    lines += [str(path), f'on several GPUs: {shlex.join(command)}']
+    lines += [f'config: {path}', f'on several GPUs: {shlex.join(command)}']
     if is_first:
         print('\n'.join(lines), flush=True)
     if not args.dry_run:
