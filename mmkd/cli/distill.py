@@ -22,11 +22,11 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.hub import get_config
 
-from mmkd import anatomy, recipes
+from mmkd import recipes
 from mmkd.cli.train import add_training_arguments, train
 from mmkd.distillers import OfflineDistiller
 from mmkd.publish import is_distiller
-from mmkd.recipes import Compared, Pair, Recipe, Reference, UnfitError
+from mmkd.recipes import Compared, Pair, Point, Recipe, Reference, UnfitError
 
 _WIDTH = 100
 #: What a config of a distiller has beside a plain one.
@@ -97,10 +97,10 @@ def examine(args: argparse.Namespace) -> Pair:
         {k: v for k, v in args.cfg_options.items() if k.split('.')[0] != 'model'}
     )
     try:
-        student = anatomy.build(student_cfg, f'STUDENT {args.student}')
-        teacher = anatomy.build(teacher_cfg, f'TEACHER {args.teacher}')
-        size = anatomy.training_size(student_cfg)
-        return Pair(*anatomy.examine(student, teacher, size), student_cfg)
+        student = recipes.build(student_cfg, f'STUDENT {args.student}')
+        teacher = recipes.build(teacher_cfg, f'TEACHER {args.teacher}')
+        size = recipes.training_size(student_cfg)
+        return Pair(*recipes.examine(student, teacher, size), student_cfg)
     except ValueError as error:
         raise SystemExit(str(error)) from error
 
@@ -124,7 +124,7 @@ def choose(method: str, pair: Pair) -> tuple[Recipe, list[Compared]]:
         ) from error
 
 
-def _shape(point: anatomy.Point) -> str:
+def _shape(point: Point) -> str:
     channels = str(point.value.shape[1])
     if point.stride is None:
         return channels
@@ -132,7 +132,9 @@ def _shape(point: anatomy.Point) -> str:
     return f'{channels} x H{share} x W{share}'
 
 
-def table(method: str, recipe: Recipe, term: dict, found: list[Compared]) -> str:
+def table(
+    method: str, recipe: Recipe, pair: Pair, term: dict[str, Any], found: list[Compared]
+) -> str:
     """What is compared, for people."""
     weights = {
         key: value
@@ -149,7 +151,9 @@ def table(method: str, recipe: Recipe, term: dict, found: list[Compared]) -> str
         for row in rows
     ]
     arguments = ', '.join(f'{key}={value}' for key, value in weights.items())
-    return '\n'.join([*lines, '', f'{term["type"]}({arguments})'])
+    weight = recipe.student_loss_weight.get(pair.student.kind)
+    own = '' if weight is None else f', student_loss_weight={weight}'
+    return '\n'.join([*lines, '', f'{term["type"]}({arguments}){own}'])
 
 
 def source_of(value: Any, column: int = 0, indent: int = 0) -> str:
@@ -303,7 +307,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 f'--method {args.method} needs the training data of {args.student}: {error}'
             ) from error
         save(path, write_config(args, pair, recipe, term, path.parent))
-        lines += [table(args.method, recipe, term, found), '']
+        lines += [table(args.method, recipe, pair, term, found), '']
     command = ['tools/dist_train.sh', str(path), 'GPUS']
     if work_dir != default_dir:
         command += ['--work-dir', str(work_dir)]
