@@ -92,10 +92,15 @@ def examine(args: argparse.Namespace) -> Pair:
             f'STUDENT {args.student} is the config of a distiller; give the plain config of its '
             'student'
         )
-    # Lengths and data are those that training will have.
-    student_cfg.merge_from_dict(
-        {k: v for k, v in args.cfg_options.items() if k.split('.')[0] != 'model'}
-    )
+    has_weights = '::' in args.teacher or teacher_cfg.get('model', {}).get('init_cfg')
+    if not (has_weights or args.teacher_checkpoint or args.dry_run):
+        raise SystemExit(
+            f'--teacher-checkpoint is missing: give the weights of TEACHER {args.teacher}'
+        )
+    # Model, lengths and data are those that training will have.
+    for key, value in args.cfg_options.items():
+        if not key.startswith('model.') or key.startswith('model.student.'):
+            student_cfg.merge_from_dict({key.replace('model.student.', 'model.', 1): value})
     try:
         student = recipes.build(student_cfg, f'STUDENT {args.student}')
         teacher = recipes.build(teacher_cfg, f'TEACHER {args.teacher}')
@@ -273,16 +278,6 @@ def save(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def _needs_checkpoint(args: argparse.Namespace) -> bool:
-    """Whether a teacher from a file is without weights."""
-    return not (
-        '::' in args.teacher
-        or args.teacher_checkpoint
-        or 'model.teacher.checkpoint' in args.cfg_options
-        or args.dry_run
-    )
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     stems = [Path(source.split('::')[-1]).stem for source in (args.teacher, args.student)]
@@ -294,10 +289,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     is_first = os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0'
     lines = []
     if args.resume is None or not path.exists():
-        if _needs_checkpoint(args):
-            raise SystemExit(
-                f'--teacher-checkpoint is missing: give the weights of TEACHER {args.teacher}'
-            )
         pair = examine(args)
         recipe, found = choose(args.method, pair)
         try:

@@ -76,6 +76,7 @@ class Anatomy:
 
     @property
     def is_detector(self) -> bool:
+        """Whether the model is a detector."""
         return self.kind in (TWO_STAGE, ANCHOR_BASED, ANCHOR_FREE)
 
 
@@ -169,7 +170,8 @@ def _classifier(model: nn.Module, image: Tensor, training_size: int | None) -> A
         # The linear layer that made them has a name that readers know.
         logits = [Point('head', calls['head'].output)]
         for name, module in model.head.named_modules(prefix='head'):
-            if isinstance(module, nn.Linear) and calls[name].output is logits[0].value:
+            is_linear = isinstance(module, nn.Linear) and name in calls
+            if is_linear and calls[name].output is logits[0].value:
                 logits = [Point(name, calls[name].output)]
                 vector = Point(f'{name}:input', calls[name].args[0])
     if training_size is None:
@@ -251,9 +253,12 @@ def training_size(cfg: Config) -> int | None:
     while 'dataset' in dataset:
         dataset = dataset['dataset']
     for step in reversed(dataset.get('pipeline', [])):
-        size = step.get('crop_size', step.get('scale'))
-        if size is not None:
-            return size if isinstance(size, int) else size[0]
+        for key in ('crop_size', 'size', 'scale'):
+            size = step.get(key)
+            size = size[0] if isinstance(size, (tuple, list)) else size
+            # torchvision's transforms have fractions under these names.
+            if isinstance(size, int):
+                return size
     return None
 
 

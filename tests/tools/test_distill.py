@@ -59,7 +59,8 @@ def detectors(pair, detector):
 def written(options, method):
     """Path of the config that a dry run writes."""
     distill.main([*options, '--method', method, '--dry-run'])
-    (path,) = (Path(options[-1]) / 'config').glob(f'{method}_*.py')
+    work_dir = Path(options[options.index('--work-dir') + 1])
+    (path,) = (work_dir / 'config').glob(f'{method}_*.py')
     return path
 
 
@@ -231,9 +232,40 @@ def test_an_edited_config_is_not_overwritten_and_an_unedited_one_is(classifiers)
     assert path.read_text() == edited
 
 
+def test_options_for_the_student_count_in_the_choice_of_taps(pair, detector):
+    teacher = copy.deepcopy(detector)
+    teacher.roi_head.bbox_head.num_classes = 4
+    options = pair(detector, teacher)
+    assert 'same classes' in refusal(options, 'kd')
+    written([*options, '--cfg-options', 'model.student.roi_head.bbox_head.num_classes=4'], 'kd')
+
+
+def test_a_student_of_the_new_config_style_is_refused(classifiers, tmp_path):
+    new = tmp_path / 'new.py'
+    new.write_text(
+        'from mmengine.config import read_base\nwith read_base():\n    from .student import *\n'
+    )
+    assert 'read_base()' in refusal([str(new), *classifiers[1:]], 'kd')
+
+
+@pytest.mark.parametrize(
+    ('step', 'size'),
+    [
+        (dict(type='RandomResizedCrop', scale=224), 224),
+        (dict(type='RandomCrop', crop_size=(32, 32), padding=4), 32),
+        (dict(type='torchvision/RandomResizedCrop', size=176, scale=(0.35, 1.0)), 176),
+    ],
+)
+def test_the_size_of_training_is_read_off_the_pipeline(step, size):
+    dataset = dict(dataset=dict(pipeline=[dict(type='Resize', scale=256), step, dict(type='Flip')]))
+    cfg = Config(dict(train_dataloader=dict(dataset=dataset)))
+    assert recipes.training_size(cfg) == size
+
+
 def test_a_teacher_of_a_file_needs_weights(classifiers):
     with pytest.raises(SystemExit, match='--teacher-checkpoint is missing'):
         distill.main([*classifiers[:2], '--method', 'kd', *classifiers[4:]])
+    assert not Path(classifiers[-1]).exists()
 
 
 def test_two_names_and_a_method_distil(tool, untrained_teacher, tmp_path):
