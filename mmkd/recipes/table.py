@@ -65,19 +65,20 @@ class Recipe:
     trial: Mapping[str, Any] = field(default_factory=dict)
 
 
-# Weights of two-stage, anchor-based and anchor-free detectors.
-_MGD = (
-    {TWO_STAGE: dict(alpha_mgd=5e-7, lambda_mgd=0.45)}
-    | dict.fromkeys((ANCHOR_BASED, ANCHOR_FREE), dict(alpha_mgd=2e-5, lambda_mgd=0.65))
-)  # fmt: skip
+_ONE_STAGE = (ANCHOR_BASED, ANCHOR_FREE)
+_PKD = {
+    TWO_STAGE: dict(loss_weight=6.0),
+    **dict.fromkeys(_ONE_STAGE, dict(loss_weight=10.0)),
+}
+_MGD = {
+    TWO_STAGE: dict(alpha_mgd=5e-7, lambda_mgd=0.45),
+    **dict.fromkeys(_ONE_STAGE, dict(alpha_mgd=2e-5, lambda_mgd=0.65)),
+}
 _FGD = {
     TWO_STAGE: dict(alpha_fgd=5e-5, beta_fgd=2.5e-5, gamma_fgd=5e-5, lambda_fgd=5e-7),
     ANCHOR_BASED: dict(alpha_fgd=1e-3, beta_fgd=5e-4, gamma_fgd=1e-3, lambda_fgd=5e-6),
     ANCHOR_FREE: dict(alpha_fgd=1.6e-3, beta_fgd=8e-4, gamma_fgd=8e-3, lambda_fgd=8e-6),
 }
-_PKD = {TWO_STAGE: dict(loss_weight=6.0)} | dict.fromkeys(
-    (ANCHOR_BASED, ANCHOR_FREE), dict(loss_weight=10.0)
-)
 
 #: Methods for detectors.
 DETECTION = {
@@ -170,7 +171,7 @@ def _warmup(fraction: float, cfg: Config) -> dict[str, Any]:
     """A fraction of a run as the arguments of a term."""
     loop = cfg.get('train_cfg') or {}
     by_epoch = 'max_epochs' in loop
-    length = int(fraction * loop.get('max_epochs' if by_epoch else 'max_iters', 0))
+    length = round(fraction * loop.get('max_epochs' if by_epoch else 'max_iters', 0))
     if not length:
         return {}
     return dict(warmup=length) if by_epoch else dict(warmup=length, by_epoch=False)

@@ -70,6 +70,10 @@ def refusal(options, method):
     return str(stop.value)
 
 
+def look(student, teacher):
+    return distill.examine(distill.parse_args([student, teacher, '--method', 'kd', '--dry-run']))
+
+
 def build(path):
     cfg = Config.fromfile(path)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
@@ -113,9 +117,7 @@ def test_taps_and_weights_of_a_cifar_pair_are_those_of_the_repository(cifar_pair
 @pytest.fixture(scope='module')
 def cifar_pair(repo):
     names = [f'configs/baseline/{name}_cifar100.py' for name in ('resnet8x4', 'resnet32x4')]
-    return distill.examine(
-        distill.parse_args([*(str(repo / name) for name in names), '--method', 'kd'])
-    )
+    return look(*(str(repo / name) for name in names))
 
 
 @pytest.mark.parametrize('method', ['fgfi', 'fitnet', 'kd', 'reviewkd'])
@@ -132,8 +134,7 @@ def test_taps_and_weights_of_a_coco_pair_are_those_of_the_repository(coco_pair, 
 @pytest.fixture(scope='module')
 def coco_pair():
     names = ['r50_fpn_1x', 'r101_fpn_2x']
-    options = [f'mmdet::faster_rcnn/faster-rcnn_{name}_coco.py' for name in names]
-    return distill.examine(distill.parse_args([*options, '--method', 'kd']))
+    return look(*(f'mmdet::faster_rcnn/faster-rcnn_{name}_coco.py' for name in names))
 
 
 def test_levels_of_necks_that_start_at_different_strides_are_paired_by_stride(pair, detector):
@@ -242,9 +243,8 @@ def test_options_for_the_student_count_in_the_choice_of_taps(pair, detector):
 
 def test_a_student_of_the_new_config_style_is_refused(classifiers, tmp_path):
     new = tmp_path / 'new.py'
-    new.write_text(
-        'from mmengine.config import read_base\nwith read_base():\n    from .student import *\n'
-    )
+    base = 'with read_base():\n    from .student import *\n'
+    new.write_text(f'from mmengine.config import read_base\n{base}')
     assert 'read_base()' in refusal([str(new), *classifiers[1:]], 'kd')
 
 
