@@ -29,8 +29,35 @@ setup(
     name='mmkd',
     version=read_version(),
     description='Knowledge distillation for MMPretrain classifiers and MMDetection detectors',
+    long_description=(ROOT / 'README.md').read_text(),
+    long_description_content_type='text/markdown',
     license='Apache-2.0',
+    keywords='knowledge distillation, model compression, classification, detection, OpenMMLab',
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Intended Audience :: Developers',
+        'Intended Audience :: Science/Research',
+        'Operating System :: POSIX :: Linux',
+        'Programming Language :: Python :: 3',
+        'Programming Language :: Python :: 3.10',
+        'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+        'Typing :: Typed',
+    ],
     packages=find_packages(include=['mmkd', 'mmkd.*']),
+    # .mim, where OpenMMLab's packages have configs and tools, links to the folders of the clone.
+    package_data={
+        'mmkd': [
+            'py.typed',
+            '.mim/model-index.yml',
+            '.mim/configs/**/*.py',
+            '.mim/configs/**/*.md',
+            '.mim/tools/*',
+            '.mim/tools/analysis/*',
+        ]
+    },
+    entry_points={'console_scripts': ['mmkd = mmkd.cli:main']},
     python_requires='>=3.10,<3.13',
     install_requires=read_requirements('runtime.txt'),
     extras_require={

@@ -48,8 +48,8 @@ def _check_mmcv() -> None:
 
 _check_mmcv()
 
-# Registers the scope `mmkd` with MMEngine and keeps the loading of checkpoints safe.
+# Registers the scope `mmkd` and the configs with MMEngine; keeps the loading of checkpoints safe.
 from mmkd import registry  # noqa: E402, F401
-from mmkd.engine import checkpoint  # noqa: E402, F401
+from mmkd.engine import checkpoint, config  # noqa: E402, F401
 
 __all__ = ['__version__']

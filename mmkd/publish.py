@@ -135,11 +135,19 @@ def read_state_dict(checkpoint: str, what: str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If there is no such file.
+        ConnectionError: If the address cannot be read.
     """
     try:
         loaded = CheckpointLoader.load_checkpoint(checkpoint, 'cpu', logger='silent')
     except FileNotFoundError as error:
         raise FileNotFoundError(f'{what}: there is no file {checkpoint!r}') from error
+    except OSError as error:
+        if not checkpoint.startswith(('http://', 'https://')):
+            raise
+        raise ConnectionError(
+            f'{what}: {checkpoint} could not be downloaded ({error}); fetch it by other means and '
+            'give the file instead of the address'
+        ) from error
     return loaded.get('state_dict', loaded)
 
 

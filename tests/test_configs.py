@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
@@ -30,6 +31,30 @@ def load(name):
         if teacher:
             teacher.checkpoint = 'a file that the test does not read'
     return cfg
+
+
+def test_teachers_have_published_weights_or_the_file_that_training_their_config_leaves():
+    found = set()
+    for name in NAMES:
+        model = Config.fromfile(CONFIGS / name).model
+        for teacher in [model.get('teacher'), *(model.get('teachers') or {}).values()]:
+            if teacher:
+                found.add((teacher.config, teacher.get('checkpoint')))
+    published = [config for config, checkpoint in found if checkpoint is None]
+    assert len(published) >= 6
+    for config in published:
+        assert get_config(config, pretrained=True).model_path.startswith('https://')
+    for config, checkpoint in found:
+        if checkpoint is None:
+            continue
+        cfg, folder = Config.fromfile(config), Path(config).stem
+        assert checkpoint in (
+            f'work_dirs/{folder}/epoch_{cfg.train_cfg.max_epochs}.pth',
+            # Where a result page or the demo says so.
+            f'work_dirs/{Path(config).parent.name}/{folder}/epoch_{cfg.train_cfg.max_epochs}.pth',
+        )
+        assert cfg.default_hooks.checkpoint.get('by_epoch', True)
+        assert cfg.default_hooks.checkpoint.get('save_last', True)
 
 
 @pytest.fixture

@@ -1,17 +1,3 @@
 #!/usr/bin/env bash
-# tools/dist_test.sh CONFIG CHECKPOINT GPUS [arguments of tools/test.py]
-# Without CUDA, GPUS processes work on the CPU over gloo.
-set -euo pipefail
-
-CONFIG=$1
-CHECKPOINT=$2
-GPUS=$3
-TOOLS=$(cd "$(dirname "$0")" && pwd)
-
-PYTHONPATH="$TOOLS/..:${PYTHONPATH:-}" exec "${PYTHON:-python}" -m torch.distributed.run \
-    --nnodes="${NNODES:-1}" \
-    --node_rank="${NODE_RANK:-0}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master_port="${PORT:-29500}" \
-    --nproc_per_node="$GPUS" \
-    "$TOOLS/test.py" "$CONFIG" "$CHECKPOINT" --launcher pytorch "${@:4}"
+# tools/dist_test.sh CONFIG CHECKPOINT GPUS [arguments of tools/test.py]; --help says more.
+PYTHONPATH="$(dirname "$0")/..:${PYTHONPATH:-}" exec "${PYTHON:-python}" -m mmkd dist test "$@"

@@ -1,16 +1,3 @@
 #!/usr/bin/env bash
-# tools/dist_train.sh CONFIG GPUS [arguments of tools/train.py]
-# Without CUDA, GPUS processes train on the CPU over gloo.
-set -euo pipefail
-
-CONFIG=$1
-GPUS=$2
-TOOLS=$(cd "$(dirname "$0")" && pwd)
-
-PYTHONPATH="$TOOLS/..:${PYTHONPATH:-}" exec "${PYTHON:-python}" -m torch.distributed.run \
-    --nnodes="${NNODES:-1}" \
-    --node_rank="${NODE_RANK:-0}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master_port="${PORT:-29500}" \
-    --nproc_per_node="$GPUS" \
-    "$TOOLS/train.py" "$CONFIG" --launcher pytorch "${@:3}"
+# tools/dist_train.sh CONFIG GPUS [arguments of tools/train.py]; --help says more.
+PYTHONPATH="$(dirname "$0")/..:${PYTHONPATH:-}" exec "${PYTHON:-python}" -m mmkd dist train "$@"

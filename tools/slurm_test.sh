@@ -2,6 +2,11 @@
 # tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [arguments of tools/test.py]
 set -euo pipefail
 
+if [[ $# -lt 4 ]]; then
+    echo "usage: tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [arguments of tools/test.py]" >&2
+    exit 2
+fi
+
 PARTITION=$1
 JOB_NAME=$2
 CONFIG=$3

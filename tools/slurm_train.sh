@@ -2,6 +2,11 @@
 # tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [arguments of tools/train.py]
 set -euo pipefail
 
+if [[ $# -lt 4 ]]; then
+    echo "usage: tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [arguments of tools/train.py]" >&2
+    exit 2
+fi
+
 PARTITION=$1
 JOB_NAME=$2
 CONFIG=$3

@@ -3,7 +3,10 @@ _base_ = 'resnet20_cifar100.py'
 
 model = dict(
     teachers=dict(
-        resnet56=dict(config='{{ fileDirname }}/../baseline/resnet56_cifar100.py', checkpoint=None)
+        resnet56=dict(
+            config='{{ fileDirname }}/../baseline/resnet56_cifar100.py',
+            checkpoint='work_dirs/resnet56_cifar100/epoch_240.pth',
+        )
     ),
     losses=dict(
         crd=dict(

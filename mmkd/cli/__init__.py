@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
+
+from .errors import TRACEBACK, is_explained, report
 
 #: Command to what it does, in the order in which a user meets them.
 COMMANDS = {
@@ -15,6 +18,7 @@ COMMANDS = {
     'distill': 'distil a teacher into a student, by the name of a method',
     'train': 'train a distiller, or a plain model, from a config',
     'test': 'evaluate any checkpoint of a distiller, or a published one',
+    'dist': 'train or test in several processes',
     'export': 'write the student of a checkpoint as a plain model',
     'early_exit': 'measure what each exit of a network costs and gets right',
 }
@@ -28,8 +32,24 @@ def usage() -> str:
 
 
 def run(command: str, argv: Sequence[str]) -> None:
-    """Run one command with its arguments."""
-    importlib.import_module(f'mmkd.cli.{command}').main(argv)
+    """Run one command with its arguments; an explained error ends it with a sentence.
+
+    Raises:
+        SystemExit: With exit code 1, in place of such an error.
+    """
+    try:
+        importlib.import_module(f'mmkd.cli.{command}').main(argv)
+    except SystemExit as error:
+        if not isinstance(error.code, str):
+            raise
+        report(command, error)
+    except Exception as error:
+        if TRACEBACK in os.environ or not is_explained(error):
+            raise
+        report(command, error)
+    else:
+        return
+    raise SystemExit(1)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -12,6 +12,8 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+from mmkd.engine.config import read_config
+
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of every tool that runs a Runner, as OpenMMLab's tools have them."""
@@ -40,7 +42,7 @@ def load_config(args: argparse.Namespace) -> Config:
         KeyError: If ``--cfg-options`` sets a key that neither the config nor the runner knows.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config, 'CONFIG')
     known = set(cfg) | set(inspect.signature(Runner.__init__).parameters)
     known |= {'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn', 'compile'}
     for option in args.cfg_options:

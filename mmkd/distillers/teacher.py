@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 from torch import Tensor, nn
 
+from mmkd.engine.config import read_config
 from mmkd.publish import load_plain, plain_model
 from mmkd.registry import MODELS
 
@@ -28,13 +31,16 @@ class Teacher:
             ``'mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py'``, or a model config. The config
             of a distiller stands for its student.
         checkpoint (str, optional): Weights of the whole model; a distiller's checkpoint gives its
-            student's. May be left out if the model's own ``init_cfg`` is of type ``Pretrained``.
+            student's. May be left out if the model's own ``init_cfg`` is of type ``Pretrained``,
+            and for a config of a package whose metafile names published weights, which are then
+            downloaded once.
         key (str): The config key, for messages, such as ``'model.teacher'``.
 
     Raises:
         ValueError: If there are no weights, or they do not fit the model key by key, or the
             student's padding does not suit the teacher.
         FileNotFoundError: If a file does not exist.
+        ConnectionError: If published weights cannot be downloaded.
     """
 
     def __init__(
@@ -47,18 +53,21 @@ class Teacher:
         self.key = key
         cfg = _read_config(config, key)
         model_cfg = plain_model(cfg)
-        checkpoint = checkpoint or _pretrained(model_cfg)
+        checkpoint = checkpoint or _pretrained(model_cfg) or _published(config)
         if checkpoint is None:
             raise ValueError(
-                f'{key}.checkpoint is missing: a teacher without weights teaches noise. Set it to '
-                f'a checkpoint of the whole model, for instance on the command line: '
-                f'--cfg-options {key}.checkpoint=teacher.pth'
+                f'{key}.checkpoint is missing, and its config names no published weights: a '
+                'teacher without weights teaches noise. Set it to a checkpoint of the whole model, '
+                f'for instance on the command line: --cfg-options {key}.checkpoint=teacher.pth'
             )
         scope = cfg.get('default_scope')
         if scope is not None:
             model_cfg['_scope_'] = scope
         self.model: nn.Module = MODELS.build(model_cfg)
-        load_plain(self.model, checkpoint, f'{key}.checkpoint')
+        try:
+            load_plain(self.model, checkpoint, f'{key}.checkpoint')
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f'{error}; {_how_to_get(config, checkpoint, key)}') from error
         self.model.requires_grad_(False)
         self.model.eval()
         self._match(student_preprocessor)
@@ -113,19 +122,36 @@ class Teacher:
 
 
 def _read_config(config: str | dict, key: str) -> Config:
-    if isinstance(config, dict):
-        if 'type' not in config:
-            raise ValueError(
-                f'{key}.config is a dict without type, with keys {sorted(config)}; give a config '
-                "file, 'package::name.py' or a model config"
-            )
-        return Config(dict(model=copy.deepcopy(config)))
-    if '::' in config:
-        return get_config(config)
+    if isinstance(config, str):
+        return read_config(config, f'{key}.config')
+    if 'type' not in config:
+        raise ValueError(
+            f'{key}.config is a dict without type, with keys {sorted(config)}; give a config '
+            "file, 'package::name.py' or a model config"
+        )
+    return Config(dict(model=copy.deepcopy(config)))
+
+
+def _published(config: str | dict) -> str | None:
+    """The address of the weights that a package's metafile lists for its config."""
+    if not isinstance(config, str) or '::' not in config:
+        return None
     try:
-        return Config.fromfile(config)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f'{key}.config: there is no file {config!r}') from error
+        return get_config(config, pretrained=True).get('model_path')
+    except AssertionError:  # listed without weights
+        return None
+
+
+def _how_to_get(config: str | dict, checkpoint: str, key: str) -> str:
+    """The command that leaves a missing checkpoint, where the teacher has a config file."""
+    other = f'set {key}.checkpoint=FILE'
+    if not isinstance(config, str) or '::' in config:
+        return other
+    folder = os.path.dirname(checkpoint)
+    default = os.path.join('work_dirs', Path(config).stem)
+    where = '' if folder == default else f' --work-dir {folder}'
+    command = f'python tools/train.py {os.path.relpath(config)}{where}'
+    return f'train the teacher first, with `{command}`, or {other}'
 
 
 def _pretrained(model_cfg: ConfigDict) -> str | None:

@@ -1,8 +1,12 @@
 import copy
 import pickle
+import re
+from urllib.error import URLError
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.hub import get_config
 
 from mmkd.distillers import Teacher
 from mmkd.registry import MODELS
@@ -154,3 +158,63 @@ class TestRenormalization:
         detector.data_preprocessor.pad_size_divisor = 64
         with pytest.raises(ValueError, match='multiples of 64.*of 32.*pad_size_divisor=64'):
             Teacher(student, **save_teacher(detector))
+
+
+ZOO = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+
+
+def test_a_zoo_teacher_gets_its_published_weights_unless_others_are_given(detector, monkeypatch):
+    student_preprocessor = MODELS.build(detector).data_preprocessor
+    asked = []
+    monkeypatch.setattr(
+        'mmkd.distillers.teacher.load_plain', lambda model, file, key: asked.append(file)
+    )
+    Teacher(student_preprocessor, config=ZOO)
+    Teacher(student_preprocessor, config=ZOO, checkpoint='mine.pth')
+    assert asked == [get_config(ZOO, pretrained=True).model_path, 'mine.pth']
+    assert asked[0].startswith('https://')
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'mmdet::_base_/models/faster-rcnn_r50_fpn.py',  # not in the metafile
+        'mmpretrain::resnet/resnet50_8xb256-rsb-a1-600e_in1k.py',  # published
+        'mmkd::demo/digits_teacher.py',
+    ],
+)
+def test_only_configs_with_published_weights_may_do_without_a_checkpoint(
+    name, student_preprocessor, monkeypatch
+):
+    monkeypatch.setattr('mmkd.distillers.teacher.load_plain', lambda *args: None)
+    if 'rsb' in name:
+        Teacher(student_preprocessor, config=name)
+        return
+    with pytest.raises(ValueError, match='names no published weights'):
+        Teacher(student_preprocessor, config=name)
+
+
+def test_a_failed_download_names_the_address_and_the_way_out(detector, monkeypatch):
+    student_preprocessor = MODELS.build(detector).data_preprocessor
+
+    def offline(url, *args, **kwargs):
+        raise URLError('no network')
+
+    monkeypatch.setattr('mmengine.runner.checkpoint.load_url', offline)
+    with pytest.raises(
+        ConnectionError, match=r'model.teacher.checkpoint: https://.*no network.*give the file'
+    ):
+        Teacher(student_preprocessor, config=ZOO)
+
+
+def test_a_missing_file_of_a_teacher_names_the_command_that_leaves_it(
+    student_preprocessor, tmp_path, monkeypatch, classifier
+):
+    monkeypatch.chdir(tmp_path)
+    Config(dict(model=classifier)).dump(tmp_path / 'big.py')
+    for file, command in (
+        ('work_dirs/big/epoch_3.pth', '`python tools/train.py big.py`'),
+        ('out/epoch_3.pth', '`python tools/train.py big.py --work-dir out`'),
+    ):
+        with pytest.raises(FileNotFoundError, match=re.escape(command)):
+            Teacher(student_preprocessor, config=str(tmp_path / 'big.py'), checkpoint=file)

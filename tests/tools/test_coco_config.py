@@ -1,31 +1,31 @@
-"""The paper's COCO config on a small folder in COCO's layout."""
+"""The paper's COCO config as it stands, on a small folder in COCO's layout."""
 
 import pytest
 import torch
 import torchvision
+from mmengine.hub import get_config
+
+from mmkd.registry import MODELS
 
 CONFIG = 'configs/reviewkd/faster_rcnn_r101_r50.py'
+TEACHER = 'mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py'
 
 
 @pytest.fixture(scope='module')
 def torch_home(tmp_path_factory):
-    """A cache with a file where torchvision would download the student's ImageNet weights to."""
+    """A cache that has what would be downloaded: ImageNet weights, and the teacher's."""
     folder = tmp_path_factory.mktemp('torch') / 'hub' / 'checkpoints'
     folder.mkdir(parents=True)
     weights = torchvision.models.resnet50().state_dict()
     url = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.url
     torch.save(weights, folder / url.rpartition('/')[2])
+    cfg = get_config(TEACHER, pretrained=True)
+    teacher = MODELS.build(dict(cfg.model, _scope_='mmdet'))
+    torch.save(dict(state_dict=teacher.state_dict()), folder / cfg.model_path.rpartition('/')[2])
     return folder.parents[1]
 
 
-def test_only_data_teacher_size_and_length_are_overridden(tool, coco_folder, torch_home, tmp_path):
-    from mmengine.hub import get_config
-
-    from mmkd.registry import MODELS
-
-    cfg = get_config('mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py').model
-    teacher = MODELS.build(dict(cfg, _scope_='mmdet'))
-    torch.save(dict(state_dict=teacher.state_dict()), tmp_path / 'teacher.pth')
+def test_only_data_size_and_length_are_overridden(tool, coco_folder, torch_home, tmp_path):
     ann_file = coco_folder / 'annotations' / 'instances_val2017.json'
     data = [f'{split}_dataloader.dataset.data_root={coco_folder}/' for split in ('val', 'test')]
     data += [f'{split}_evaluator.ann_file={ann_file}' for split in ('val', 'test')]
@@ -34,7 +34,6 @@ def test_only_data_teacher_size_and_length_are_overridden(tool, coco_folder, tor
         f'train_dataloader.dataset.data_root={coco_folder}/',
         'train_dataloader.dataset.pipeline.2.scale=(96,64)',
         *data,
-        f'model.teacher.checkpoint={tmp_path / "teacher.pth"}',
         'train_cfg.max_iters=2',
     ]
     work_dir = tmp_path / 'train'

@@ -124,8 +124,7 @@ def test_export_of_any_checkpoint_and_no_overwriting(tool, trained, tmp_path):
 def test_two_processes_on_gloo_train_and_test(
     tool, options, tmp_path, metrics, small_scenes, free_port
 ):
-    port = {'PORT': str(free_port)}
-    tool('dist_train.sh', CONFIG, 2, '--work-dir', tmp_path / 'train', *options, env=port)
+    tool('dist_train.sh', CONFIG, 2, '--work-dir', tmp_path / 'train', *options)
     checkpoint = torch.load(tmp_path / 'train' / 'epoch_2.pth')
     # 8 images in batches of 2 on each of 2 processes.
     assert checkpoint['meta']['iter'] == 4
@@ -139,7 +138,7 @@ def test_two_processes_on_gloo_train_and_test(
         tmp_path / 'two',
         '--cfg-options',
         *small_scenes,
-        env=port,
+        env={'PORT': str(free_port)},
     )
     tool('test.py', CONFIG, student, '--work-dir', tmp_path / 'one', '--cfg-options', *small_scenes)
     two, one = metrics(tmp_path / 'two'), metrics(tmp_path / 'one')

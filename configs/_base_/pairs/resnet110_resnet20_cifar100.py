@@ -4,7 +4,10 @@ model = dict(
     _delete_=True,
     type='mmkd.OfflineDistiller',
     student=_base_.model,
-    teacher=dict(config='{{ fileDirname }}/../../baseline/resnet110_cifar100.py', checkpoint=None),
+    teacher=dict(
+        config='{{ fileDirname }}/../../baseline/resnet110_cifar100.py',
+        checkpoint='work_dirs/resnet110_cifar100/epoch_240.pth',
+    ),
     input_shape=(3, 32, 32),
 )
 

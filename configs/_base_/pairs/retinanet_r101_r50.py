@@ -4,5 +4,5 @@ model = dict(
     _delete_=True,
     type='mmkd.DetectionDistiller',
     student=_base_.model,
-    teacher=dict(config='mmdet::retinanet/retinanet_r101_fpn_2x_coco.py', checkpoint=None),
+    teacher=dict(config='mmdet::retinanet/retinanet_r101_fpn_2x_coco.py'),
 )
