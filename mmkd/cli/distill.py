@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.hub import get_config
 
 from mmkd import recipes
 from mmkd.cli.train import add_training_arguments, train
 from mmkd.distillers import OfflineDistiller
+from mmkd.engine.config import read_config
 from mmkd.publish import is_distiller
 from mmkd.recipes import Compared, Pair, Point, Recipe, Reference, UnfitError
 
@@ -61,32 +61,19 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def read(source: str, what: str) -> Config:
-    """Read a config file or one of a model zoo.
-
-    Raises:
-        SystemExit: If there is none, or it is of the kind that no base can be.
-    """
-    try:
-        if '::' in source:
-            return get_config(source)
-        if what == 'STUDENT' and Config._is_lazy_import(source):
-            raise SystemExit(
-                f'{what} {source} is written with read_base(), which a config that starts from it '
-                'would have to be too; give one with _base_, or write the config by hand'
-            )
-        return Config.fromfile(source)
-    except FileNotFoundError as error:
-        raise SystemExit(f'{what}: there is no config {source!r}') from error
-
-
 def examine(args: argparse.Namespace) -> Pair:
     """Build both models without weights and look at them.
 
     Raises:
         SystemExit: If that cannot be done.
     """
-    student_cfg, teacher_cfg = read(args.student, 'STUDENT'), read(args.teacher, 'TEACHER')
+    student_cfg = read_config(args.student, 'STUDENT')
+    teacher_cfg = read_config(args.teacher, 'TEACHER')
+    if '::' not in args.student and Config._is_lazy_import(args.student):
+        raise SystemExit(
+            f'STUDENT {args.student} is written with read_base(), which a config that starts from '
+            'it would have to be too; give one with _base_, or write the config by hand'
+        )
     if 'model' in student_cfg and is_distiller(student_cfg.model):
         raise SystemExit(
             f'STUDENT {args.student} is the config of a distiller; give the plain config of its '
@@ -125,7 +112,7 @@ def choose(method: str, pair: Pair) -> tuple[Recipe, list[Compared]]:
     except UnfitError as error:
         fitting = ', '.join(recipes.fitting(pair)) or 'none'
         raise SystemExit(
-            f'--method {method} does not suit this pair: {error}.\nMethods that do: {fitting}'
+            f'--method {method} does not suit this pair: {error}. Methods that do: {fitting}'
         ) from error
 
 

@@ -191,7 +191,7 @@ def test_a_method_that_does_not_suit_is_refused_with_those_that_do(pair, classif
     options = pair(classifier, teacher)
     message = refusal(options, 'at')
     assert 'maps of the backbones' in message
-    assert message.splitlines()[-1] == ('Methods that do: kd, dkd, dist, crd, rkd, pkt, cc, sp')
+    assert message.endswith('Methods that do: kd, dkd, dist, crd, rkd, pkt, cc, sp')
     assert build(written(options, 'kd')).terms[0].teacher == 'head.layers.head'
 
 
@@ -208,7 +208,7 @@ def test_labels_that_are_mixed_leave_the_methods_without_labels(pair, classifier
     student.train_cfg = dict(augments=[dict(type='Mixup', alpha=0.8)])
     message = refusal(pair(student, classifier), 'dkd')
     assert 'one label' in message
-    assert 'crd' not in message.splitlines()[-1]
+    assert 'crd' not in message.rpartition(':')[2]
 
 
 @pytest.mark.parametrize('method', ['pkd', 'fgfi'])
