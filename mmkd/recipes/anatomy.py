@@ -289,8 +289,8 @@ def examine(
     if classifies[0] != classifies[1]:
         names = [type(model).__name__ for model in (student, teacher)]
         raise ValueError(
-            f'the student is a {names[0]} and the teacher a {names[1]}; give two classifiers or '
-            'two detectors'
+            f'the student is of type {names[0]} and the teacher of type {names[1]}; give two '
+            'classifiers or two detectors'
         )
     look = _classifier if classifies[0] else _detector
     channels = getattr(student.data_preprocessor, 'mean', torch.zeros(3)).numel()
