@@ -15,6 +15,7 @@ from .errors import TRACEBACK, is_explained, report
 #: Command to what it does, in the order in which a user meets them.
 COMMANDS = {
     'demo': 'distil a classifier and a detector on the CPU, on data that comes along',
+    'distill': 'distil a teacher into a student, by the name of a method',
     'train': 'train a distiller, or a plain model, from a config',
     'test': 'evaluate any checkpoint of a distiller, or a published one',
     'dist': 'train or test in several processes',

@@ -13,9 +13,8 @@ from mmengine.runner import Runner
 from mmkd.cli.launch import add_common_arguments, load_config, prepare_distributed
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of every tool that trains."""
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision (CUDA)')
     parser.add_argument(
         '--auto-scale-lr',
@@ -29,6 +28,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help='resume from this checkpoint; without a value from the latest in the work dir',
     )
     add_common_arguments(parser)
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    add_training_arguments(parser)
     return parser.parse_args(argv)
 
 
@@ -50,10 +55,14 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.load_from = None if args.resume == 'auto' else args.resume
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_args(argv)
+def train(args: argparse.Namespace) -> None:
+    """Train ``args.config`` as the other arguments say."""
     cfg = load_config(args)
     apply_training_options(cfg, args)
     prepare_distributed(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.train()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    train(parse_args(argv))
