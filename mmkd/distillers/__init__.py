@@ -1,6 +1,6 @@
 """Who learns from whom."""
 
-from .base import BaseDistiller
+from .base import BaseDistiller, Distiller
 from .connection import ConnectionDistiller
 from .detection import DetectionDistiller
 from .multi_exit import MultiExitDistiller
@@ -12,6 +12,7 @@ __all__ = [
     'BaseDistiller',
     'ConnectionDistiller',
     'DetectionDistiller',
+    'Distiller',
     'MultiExitDistiller',
     'MutualDistiller',
     'OfflineDistiller',

@@ -9,11 +9,62 @@ from typing import Any
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from mmkd.models.multi_exit import MultiExitClassifier
 from mmkd.registry import MODELS
 
 
-class BaseDistiller(BaseModel, metaclass=ABCMeta):
-    """Base of all distillers.
+class Distiller(BaseModel, metaclass=ABCMeta):
+    """What the tools know of a distiller: which students it trains, and what it predicts with.
+
+    They ask the class, found in the registry by ``model.type``, so that no network is built.
+    """
+
+    @classmethod
+    @abstractmethod
+    def whole_students(cls, model: dict) -> list[tuple[str, dict]]:
+        """Prefix in the state dict and model config of every student, exits included.
+
+        Args:
+            model (dict): Config of the distiller.
+        """
+
+    @classmethod
+    def students(cls, model: dict, keep_exits: bool = False) -> list[tuple[str, dict]]:
+        """As :meth:`whole_students`; without ``keep_exits`` of the networks that exits start from.
+
+        Args:
+            model (dict): Config of the distiller.
+            keep_exits (bool): Whether a student with exits keeps them. Defaults to False.
+        """
+        found = cls.whole_students(model)
+        if keep_exits:
+            return found
+        return [
+            (f'{prefix}model.', student['model']) if _has_exits(student) else (prefix, student)
+            for prefix, student in found
+        ]
+
+    @classmethod
+    def evaluated(cls, model: dict) -> dict | None:
+        """Config, without frozen teachers, of what a training checkpoint is evaluated with.
+
+        None, the default, where that is the student alone.
+        """
+        return None
+
+    @abstractmethod
+    def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
+        """Return the students' own losses and the distillation terms."""
+
+
+def _has_exits(student: dict) -> bool:
+    kind = student['type']
+    kind = MODELS.get(kind) if isinstance(kind, str) else kind
+    return isinstance(kind, type) and issubclass(kind, MultiExitClassifier)
+
+
+class BaseDistiller(Distiller):
+    """Base of the distillers of one student.
 
     The student is an ordinary mmdet or mmpretrain model under the attribute ``student``; it alone
     predicts. The distiller's data preprocessor is the student's.
@@ -32,6 +83,10 @@ class BaseDistiller(BaseModel, metaclass=ABCMeta):
         super().__init__(data_preprocessor=student.data_preprocessor)
         self.student = student
 
+    @classmethod
+    def whole_students(cls, model: dict) -> list[tuple[str, dict]]:
+        return [('student.', model['student'])]
+
     def forward(
         self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor'
     ) -> Any:
@@ -48,7 +103,3 @@ class BaseDistiller(BaseModel, metaclass=ABCMeta):
         if mode == 'loss':
             return self.loss(inputs, data_samples)
         return self.student(inputs, data_samples, mode=mode)
-
-    @abstractmethod
-    def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
-        """Return the student's own losses and the distillation terms."""

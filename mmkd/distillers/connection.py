@@ -256,6 +256,10 @@ class ConnectionDistiller(OfflineDistiller):
             ) from error
         self.train()
 
+    @classmethod
+    def evaluated(cls, model: dict) -> dict:
+        return {key: value for key, value in model.items() if key not in ('losses', 'teachers')}
+
     def _check_names(self) -> None:
         for name in (STUDENT, TEACHER):
             if name in self.teachers:

@@ -8,15 +8,17 @@ from functools import partial
 from typing import Any
 
 import torch
-from mmengine.model import BaseModel, ModuleList
+from mmengine.model import ModuleList
 from torch import Tensor, nn
 
 from mmkd.models.multi_exit import MAIN, MultiExitClassifier, evaluating, predictions
 from mmkd.registry import MODELS
 
+from .base import Distiller
+
 
 @MODELS.register_module()
-class MutualDistiller(BaseModel):
+class MutualDistiller(Distiller):
     r"""Train peers of any architecture from scratch, all in one step on the same batch.
 
     Every network and its auxiliary classifiers, its exits, run on the batch; ``objective`` makes
@@ -91,6 +93,18 @@ class MutualDistiller(BaseModel):
         except TypeError as error:
             raise TypeError(f'model.objective: {error}') from error
         self._build_objective()
+
+    @classmethod
+    def whole_students(cls, model: dict) -> list[tuple[str, dict]]:
+        # Peers are written without their type.
+        return [
+            (f'networks.{index}.', dict(type='mmkd.MultiExitClassifier', **network))
+            for index, network in enumerate(model['networks'])
+        ]
+
+    @classmethod
+    def evaluated(cls, model: dict) -> dict:
+        return model
 
     @torch.no_grad()
     def _build_objective(self) -> None:
