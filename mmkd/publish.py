@@ -32,14 +32,9 @@ def distiller(cfg: Config) -> type | None:
     """
     kind = cfg.model.type
     if isinstance(kind, str):
-        scope = cfg.model.get('_scope_', cfg.get('default_scope'))
-        kind = MODELS.get(kind) or _in_scope(kind, scope)
+        with MODELS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
+            kind = registry.get(kind)
     return kind if hasattr(kind, 'students') else None
-
-
-def _in_scope(kind: str, scope: str | None) -> type | None:
-    with MODELS.switch_scope_and_registry(scope) as registry:
-        return registry.get(kind)
 
 
 def plain_model(cfg: Config, index: int = 0, keep_exits: bool = False) -> ConfigDict:

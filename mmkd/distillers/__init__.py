@@ -7,6 +7,7 @@ from .multi_exit import MultiExitDistiller
 from .mutual import MutualDistiller
 from .offline import OfflineDistiller
 from .teacher import Teacher
+from .term_distiller import TermDistiller
 
 __all__ = [
     'BaseDistiller',
@@ -17,4 +18,5 @@ __all__ = [
     'MutualDistiller',
     'OfflineDistiller',
     'Teacher',
+    'TermDistiller',
 ]
