@@ -153,13 +153,19 @@ def has_exits(cfg: Config, state_dict: dict[str, Any]) -> bool:
     return {bool(inner) and key.startswith(inner) for key in keys} == {True, False}
 
 
-def load_plain(model: nn.Module, checkpoint: str | dict[str, Any], what: str) -> None:
+def load_plain(
+    model: nn.Module,
+    checkpoint: str | dict[str, Any],
+    what: str,
+    fix: str = 'Use it with the config that trained it',
+) -> None:
     """Load a checkpoint, a distiller's or a plain one, into a plain model, key by key.
 
     Args:
         model (nn.Module): The model, wrapped for distributed use or not.
         checkpoint (str | dict[str, Tensor]): Path or URL of the checkpoint, or the weights in it.
         what (str): What the checkpoint is to the user, for messages.
+        fix (str): What to do where the weights do not fit, for messages.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -190,7 +196,7 @@ def load_plain(model: nn.Module, checkpoint: str | dict[str, Any], what: str) ->
         )
         raise ValueError(
             f'{what}: {name} does not fit {type(model).__name__} with its {len(own)} '
-            f'weights: {found}. Use it with the config that trained it'
+            f'weights: {found}. {fix}'
         )
     model.load_state_dict(state_dict, strict=False)
 

@@ -6,10 +6,12 @@ import copy
 from abc import ABCMeta, abstractmethod
 from typing import Any
 
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmkd.models.multi_exit import MultiExitClassifier
+from mmkd.publish import load_plain
 from mmkd.registry import MODELS
 
 
@@ -51,6 +53,43 @@ class Distiller(BaseModel, metaclass=ABCMeta):
         None, the default, where that is the student alone.
         """
         return None
+
+    def _warm_started(self) -> nn.Module:
+        """The student that takes the weights of a plain model given as ``load_from``."""
+        return self.student
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Load a plain student's weights into the student, and a distiller's as torch does.
+
+        Raises:
+            ValueError: If the weights are neither the distiller's nor fit the student.
+        """
+        # Inside of another module the keys have a prefix: that is a whole checkpoint.
+        if state_dict and not prefix and not state_dict.keys() & self.state_dict().keys():
+            student = self._warm_started()
+            if isinstance(student, MultiExitClassifier) and not (
+                state_dict.keys() & student.state_dict().keys()
+            ):
+                student = student.model
+            load_plain(
+                student,
+                dict(state_dict),
+                'load_from',
+                'Give weights of that very model, or keep those that fit by '
+                "init_cfg=dict(type='Pretrained', checkpoint=FILE) in the student's config "
+                'in place of load_from',
+            )
+            print_log(
+                f'load_from: the student {type(student).__name__} starts from the '
+                f'{len(state_dict)} weights of a plain model',
+                logger='current',
+            )
+            # The rest of the load, module by module, then changes nothing and misses nothing.
+            state_dict.clear()
+            state_dict.update(self.state_dict())
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     @abstractmethod
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:

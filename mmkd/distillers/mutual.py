@@ -124,6 +124,10 @@ class MutualDistiller(Distiller):
         """The first network, without exits."""
         return self.networks[0].model
 
+    def _warm_started(self) -> nn.Module:
+        # The first only: peers that start alike have little to teach each other.
+        return self.networks[0]
+
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Return the terms of every network's loss."""
         return self.objective(
