@@ -68,11 +68,21 @@ def plain_config(cfg: Config, index: int = 0, keep_exits: bool = False) -> Confi
         mmkd.
     """
     cfg = copy.deepcopy(cfg)
-    if distiller(cfg) is None:
+    cls = distiller(cfg)
+    if cls is None:
         return cfg
+    prefixes = [
+        [prefix for prefix, _ in cls.students(cfg.model, keep)] for keep in (True, keep_exits)
+    ]
     cfg.model = plain_model(cfg, index, keep_exits)
-    cfg.pop('load_from', None)
+    # All parameters of a plain model are used.
+    for key in ('load_from', 'model_wrapper_cfg', 'find_unused_parameters'):
+        cfg.pop(key, None)
     cfg.resume = False
+    paramwise = cfg.get('optim_wrapper', {}).get('paramwise_cfg') or {}
+    custom_keys = paramwise.get('custom_keys')
+    if custom_keys:
+        paramwise.custom_keys = _own_keys(custom_keys, prefixes, index)
     for name in ('default_hooks', 'custom_hooks'):
         hooks = cfg.get(name)
         if isinstance(hooks, dict):
@@ -91,6 +101,18 @@ def plain_config(cfg: Config, index: int = 0, keep_exits: bool = False) -> Confi
         if not imports['imports']:
             cfg.pop('custom_imports')
     return cfg
+
+
+def _own_keys(keys: dict, prefixes: list[list[str]], index: int) -> dict:
+    """Settings of parameters, named as the student of that index names them."""
+    whole, plain = (of[index] for of in prefixes)
+    others = tuple(prefix for prefix in prefixes[0] if prefix != whole)
+    inner = plain.removeprefix(whole)
+    return {
+        key.removeprefix(whole).removeprefix(inner) if key.startswith(whole) else key: value
+        for key, value in keys.items()
+        if not key.startswith(others)
+    }
 
 
 def _single_output(evaluator: dict | list[dict]) -> dict | list[dict]:

@@ -173,3 +173,15 @@ def test_exits_are_seen_in_both_kinds_of_checkpoint(cfg, classifier):
         ({'a': one, 'c': one}, False),
     ):
         assert has_exits(cfg, weights) is expected
+
+
+def test_settings_of_parameters_follow_the_student_that_they_name(cfg, classifier):
+    _, network = with_exits(classifier)
+    cfg.model = dict(type='mmkd.MutualDistiller', networks=[network, network])
+    cfg.find_unused_parameters = True
+    keys = {'networks.1.': 1, 'networks.1.model.head': 2, 'networks.0.model.neck': 3, 'bias': 4}
+    cfg.optim_wrapper = dict(paramwise_cfg=dict(custom_keys=keys))
+    first, second = (plain_config(cfg, index) for index in (0, 1))
+    assert first.optim_wrapper.paramwise_cfg.custom_keys == {'neck': 3, 'bias': 4}
+    assert second.optim_wrapper.paramwise_cfg.custom_keys == {'': 1, 'head': 2, 'bias': 4}
+    assert 'find_unused_parameters' not in first
