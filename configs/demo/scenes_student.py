@@ -1,7 +1,7 @@
 _base_ = './scenes_teacher.py'
 
-# 308,490 parameters instead of 1,744,738. It has labels for 80 of the teacher's 400 scenes, and sees
-# each 24 times.
+# 308,490 parameters instead of 1,744,738. It has labels for 80 of the teacher's 400 scenes, each
+# seen 24 times.
 model = dict(
     backbone=dict(stem_channels=8, base_channels=8),
     neck=dict(in_channels=[8, 16, 32], out_channels=32),

@@ -25,7 +25,7 @@ from mmkd import recipes
 from mmkd.cli.train import add_training_arguments, train
 from mmkd.distillers import OfflineDistiller
 from mmkd.engine.config import read_config
-from mmkd.publish import is_distiller
+from mmkd.publish import distiller
 from mmkd.recipes import Compared, Pair, Point, Recipe, Reference, UnfitError
 
 _WIDTH = 100
@@ -74,7 +74,7 @@ def examine(args: argparse.Namespace) -> Pair:
             f'STUDENT {args.student} is written with read_base(), which a config that starts from '
             'it would have to be too; give one with _base_, or write the config by hand'
         )
-    if 'model' in student_cfg and is_distiller(student_cfg.model):
+    if 'model' in student_cfg and distiller(student_cfg) is not None:
         raise SystemExit(
             f'STUDENT {args.student} is the config of a distiller; give the plain config of its '
             'student'
