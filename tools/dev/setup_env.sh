@@ -87,7 +87,7 @@ PYTHON
 # it costs nothing where this fails.
 precompile_torch() {
     folder=$(pwd)/$venv/precompiled
-    flags='-DNDEBUG -O2 -fwrapv -g0'
+    flags='-pthread -DNDEBUG -O2 -fwrapv -g0'
     mkdir -p "$folder"
     echo '#include <torch/types.h>' >"$folder/torch_types.h"
     includes=$("$py" - 2>>"$log" <<'PYTHON'
@@ -101,7 +101,7 @@ PYTHON
     ) || return 0
     # The options of torch's BuildExtension, since a header is valid under the same only.
     # shellcheck disable=SC2086
-    eval "$CXX" -pthread $flags -fPIC -std=c++17 -DTORCH_API_INCLUDE_EXTENSION_H \
+    eval "$CXX" $flags -fPIC -std=c++17 -DTORCH_API_INCLUDE_EXTENSION_H \
         -DTORCH_EXTENSION_NAME=_ext "$includes" -x c++-header "'$folder/torch_types.h'" \
         -o "'$folder/torch_types.h.gch'" 2>>"$log" || return 0
     case $folder in
