@@ -171,6 +171,31 @@ def test_mmcv_without_working_ops_is_compiled_against_the_installed_torch(repo):
     assert any('dev.txt' in call for call in calls[:compiling])  # torch first
 
 
+@pytest.mark.parametrize('header', ['compiles', 'fails'])
+def test_mmcv_is_compiled_with_torchs_headers_read_before_or_as_ever(repo, header):
+    # On stdin come the check of the ops, which fails once, and the folders of torch's headers.
+    stub = STUB_PYTHON.replace(
+        'esac', '    -) echo >> asked; echo "\'-I/the torch\'"; [ $(wc -l < asked) != 1 ] ;;\nesac'
+    ).replace('echo "$*" >> calls.txt', 'echo "$*" >> calls.txt; echo "${CFLAGS:-}" > cflags.txt')
+    write_script(repo / 'stub_python', stub)
+    compiler = 'printf "%s\\n" "$@" > cxx.txt; ' + ('true' if header == 'compiles' else 'false')
+    write_script(repo / 'cxx', f'#!/bin/sh\n{compiler}\n')
+    code, stderr, calls = set_up(repo, CXX='./cxx')
+    assert code == 0, stderr
+    assert any('--no-binary mmcv' in call for call in calls)
+    header_file = f'{repo}/.venv/precompiled/torch_types.h'
+    arguments = (repo / 'cxx.txt').read_text().splitlines()
+    assert '-I/the torch' in arguments
+    assert arguments[-3:] == [header_file, '-o', f'{header_file}.gch']
+    found = (repo / 'cflags.txt').read_text().split()
+    if header == 'fails':
+        assert not found
+    else:
+        # A header is read by a compiler that is given the same options only.
+        assert found[-2:] == ['-include', header_file]
+        assert set(found[:-2]) <= set(arguments)
+
+
 def test_second_call_does_nothing(repo):
     code, stderr, calls = set_up(repo)
     assert code == 0, stderr
