@@ -4,9 +4,11 @@ from pathlib import Path
 
 import mmcv
 import pytest
+from mmengine.runner import checkpoint
 from packaging.requirements import Requirement
 
 import mmkd
+from mmkd.engine.checkpoint import load_safely
 
 REQUIREMENTS = Path(__file__).parents[1] / 'requirements'
 
@@ -31,3 +33,9 @@ def test_range_of_onedl_mmcv_is_that_of_its_requirements():
     (mmcv_line,) = (line for line in lines if line.startswith('onedl-mmcv'))
     specifier = Requirement(mmcv_line).specifier
     assert str(specifier) == f'<{mmkd.ONEDL_MMCV_MAXIMUM},>={mmkd.ONEDL_MMCV_MINIMUM}'
+
+
+def test_list_of_types_that_onedl_mmengine_allows_is_emptied(monkeypatch):
+    monkeypatch.setattr(checkpoint, 'get_torch_safe_globals', lambda: [getattr], raising=False)
+    load_safely()
+    assert checkpoint.get_torch_safe_globals() == []
