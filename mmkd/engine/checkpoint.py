@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.runner import checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 
 _FORCE, _FORBID = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
@@ -78,6 +79,9 @@ def load_safely() -> None:
     for prefix, loader in list(CheckpointLoader._schemes.items()):
         if not hasattr(loader, 'is_safe'):
             CheckpointLoader.register_scheme(prefix, _safely(loader), force=True)
+    # OneDL's MMEngine allows all of getattr during each load; the types allowed above are enough.
+    if hasattr(checkpoint, 'get_torch_safe_globals'):
+        checkpoint.get_torch_safe_globals = list
 
 
 allow_mmengine_types()
