@@ -35,7 +35,7 @@ def expected_regression_loss(student: Tensor, teacher: Tensor, logits: Tensor) -
 
 
 @MODELS.register_module()
-class LocalizationDistillationLoss(DistillLoss):
+class BoxDistillationLoss(DistillLoss):
     r"""Smooth L1 between the box deltas of student and teacher for the same RoIs.
 
     .. math:: L = \frac{1}{N} \sum_n \sum_{k=1}^{K} p^t_{nk} \sum_{j=1}^{4}
@@ -69,7 +69,7 @@ class LocalizationDistillationLoss(DistillLoss):
         ValueError: If the taps are not these three, or do not have the same classes.
 
     Example:
-        >>> box=dict(type='LocalizationDistillationLoss', loss_weight=0.5,
+        >>> box=dict(type='BoxDistillationLoss', loss_weight=0.5,
         ...          student='roi_head.bbox_head.fc_reg',
         ...          teacher=['roi_head.bbox_head.fc_reg', 'roi_head.bbox_head.fc_cls'])
     """
@@ -79,7 +79,7 @@ class LocalizationDistillationLoss(DistillLoss):
         shapes = [tuple(x.shape) for x in tensors]
         if len(as_list(student)) != 1 or len(tensors) != 3 or any(x.ndim != 2 for x in tensors):
             raise ValueError(
-                'LocalizationDistillationLoss takes deltas (N, 4K) of the student, and deltas and '
+                'BoxDistillationLoss takes deltas (N, 4K) of the student, and deltas and '
                 f'class logits (N, K + 1) of the teacher, found {shapes}; {_TAPS}'
             )
         (_, ours), (_, theirs), (_, classes) = shapes
