@@ -46,7 +46,7 @@ def of_mmdet(student, teacher, samples):
         anchor_generator=ANCHORS,
         reg_max=BINS - 1,
         loss_bbox=dict(type='GIoULoss'),
-        loss_cls=dict(type='QualityFocalLoss'),
+        loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True),
         loss_ld=dict(type='KnowledgeDistillationKLDivLoss', loss_weight=0.25, T=10),
         train_cfg=dict(assigner=ASSIGNER, allowed_border=-1, pos_weight=-1, debug=False),
     )
