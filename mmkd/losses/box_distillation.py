@@ -52,8 +52,9 @@ class BoxDistillationLoss(DistillLoss):
     2017, section 3.3, learns the RoI head's boxes from a teacher with weight 0.5, but from the
     ground truth as long as the teacher is better; a tap has no ground truth of a RoI. No paper has
     a weight for the form here. *Localization Distillation for Dense Object Detection*, Zheng et
-    al., CVPR 2022, is another loss: it compares distributions over the offset of each edge, which
-    heads such as GFL predict and a regression of four deltas does not.
+    al., CVPR 2022, is another loss, :class:`~mmkd.losses.LDLoss`: it compares distributions over
+    the offset of each edge, which heads such as GFL predict and a regression of four deltas does
+    not.
 
     The teacher's head must run on the student's proposals, as the DetectionDistiller has it. Deltas
     are compared as the heads give them: student and teacher need the same ``bbox_coder`` means and
