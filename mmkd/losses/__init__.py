@@ -4,6 +4,7 @@ from .ab import ABLoss
 from .attention_transfer import AttentionTransferLoss
 from .base import DistillLoss
 from .beed import BEEDLoss
+from .box_distillation import BoxDistillationLoss
 from .byot import BYOTLoss
 from .correlation_congruence import CorrelationCongruenceLoss
 from .crd import CRDLoss
@@ -20,14 +21,15 @@ from .fgfi import FGFILoss
 from .fsp import FSPLoss
 from .hint import HintLoss
 from .kl_divergence import KLDivergenceLoss
+from .ld import LDLoss
 from .learnable_ensemble import LearnableEnsembleLoss
-from .localization import LocalizationDistillationLoss
 from .mgd import MGDLoss
 from .nst import NSTLoss
 from .ofd import OFDLoss
 from .one import ONELoss
 from .pkd import PKDLoss
 from .pkt import PKTLoss
+from .quality_focal_kd import QualityFocalKDLoss
 from .review_kd import ReviewKDLoss
 from .rkd import RKDLoss
 from .similarity_preserving import SimilarityPreservingLoss
@@ -38,6 +40,7 @@ __all__ = [
     'AttentionTransferLoss',
     'BEEDLoss',
     'BYOTLoss',
+    'BoxDistillationLoss',
     'CRDLoss',
     'CWDLoss',
     'CorrelationCongruenceLoss',
@@ -54,14 +57,15 @@ __all__ = [
     'FactorTransferLoss',
     'HintLoss',
     'KLDivergenceLoss',
+    'LDLoss',
     'LearnableEnsembleLoss',
-    'LocalizationDistillationLoss',
     'MGDLoss',
     'NSTLoss',
     'OFDLoss',
     'ONELoss',
     'PKDLoss',
     'PKTLoss',
+    'QualityFocalKDLoss',
     'RKDLoss',
     'ReviewKDLoss',
     'SimilarityPreservingLoss',

@@ -8,7 +8,7 @@ from torch import Tensor
 from mmkd.registry import MODELS
 
 from .base import DistillLoss, Tapped, fp32, paired
-from .utils import check_maps, pool_to_smaller
+from .utils import check_maps, check_positions, pool_to_smaller
 
 
 @fp32
@@ -39,6 +39,9 @@ class AttentionTransferLoss(DistillLoss):
     Args:
         loss_weight (float): Defaults to 1.0.
 
+    Raises:
+        ValueError: If the sides are not maps, or all maps are of one position.
+
     Example:
         >>> stages = ['backbone.layer1', 'backbone.layer2', 'backbone.layer3']
         >>> at=dict(type='AttentionTransferLoss', student=stages, teacher=stages,
@@ -47,6 +50,8 @@ class AttentionTransferLoss(DistillLoss):
 
     def build(self, student: Tapped, teacher: Tapped) -> None:
         check_maps('AttentionTransferLoss', student, teacher)
+        check_positions('AttentionTransferLoss', student, teacher)
 
     def forward(self, student: Tapped, teacher: Tapped, data_samples: list | None = None) -> Tensor:
+        check_positions('AttentionTransferLoss', student, teacher)
         return self.loss_weight * sum(attention_distance(s, t) for s, t in paired(student, teacher))

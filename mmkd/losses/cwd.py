@@ -8,7 +8,7 @@ from mmkd.registry import MODELS
 
 from .base import DistillLoss, Tapped, check_same_shape, paired
 from .kl_divergence import kl_divergence
-from .utils import align_channels
+from .utils import align_channels, check_positions
 
 
 @MODELS.register_module()
@@ -30,7 +30,7 @@ class CWDLoss(DistillLoss):
         loss_weight (float): Defaults to 1.0.
 
     Raises:
-        ValueError: If ``tau`` is not positive or maps differ in size.
+        ValueError: If ``tau`` is not positive, maps differ in size, or all are of one position.
 
     Example:
         >>> cwd=dict(type='CWDLoss', student='neck', teacher='neck', tau=1.0, loss_weight=10.0)
@@ -46,8 +46,10 @@ class CWDLoss(DistillLoss):
 
     def build(self, student: Tapped, teacher: Tapped) -> None:
         self.aligns = align_channels('CWDLoss', student, teacher)
+        check_positions('CWDLoss', student, teacher)
 
     def forward(self, student: Tapped, teacher: Tapped, data_samples: list | None = None) -> Tensor:
+        check_positions('CWDLoss', student, teacher)
         loss = 0.0
         for align, (s, t) in zip(self.aligns, paired(student, teacher), strict=True):
             aligned = align(s)

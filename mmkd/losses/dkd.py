@@ -7,9 +7,26 @@ from torch import Tensor
 
 from mmkd.registry import MODELS
 
-from .base import DistillLoss, Tapped, check_same_shape, fp32, paired
+from .base import DistillLoss, Tapped, as_list, check_same_shape, fp32, paired
 from .kl_divergence import kl_divergence
 from .utils import SAME_CLASSES, check_logits
+
+#: Images of the dry forward with which distillers call ``build``.
+_DRY_IMAGES = 2
+
+_ROI_TAPS = (
+    'the labels of RoIs as the last tap: '
+    "student=['roi_head.bbox_head.fc_cls', 'roi_head.bbox_head.loss_cls:input[1]'] and "
+    "teacher='roi_head.bbox_head.fc_cls'"
+)
+
+
+def _split(student: Tapped) -> tuple[list[Tensor], Tensor | None]:
+    """The student's logits, and the labels of their rows where the last tap gives them."""
+    tensors = as_list(student)
+    if len(tensors) > 1 and tensors[-1].ndim == 1 and not tensors[-1].is_floating_point():
+        return tensors[:-1], tensors[-1]
+    return tensors, None
 
 
 def _decouple(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,7 +63,7 @@ def decoupled_kl_divergence(
 
 
 def _labels(data_samples: list | None, num_rows: int) -> Tensor:
-    """One ground-truth label per row, (N,)."""
+    """One ground-truth label per image, (N,)."""
     if data_samples is None:
         raise ValueError('DKDLoss needs the labels of the batch, found no data samples')
     if 'gt_score' in data_samples[0]:
@@ -58,7 +75,8 @@ def _labels(data_samples: list | None, num_rows: int) -> Tensor:
     if len(labels) != num_rows:
         raise ValueError(
             f'DKDLoss needs one label per row of logits, found {len(labels)} labels for {num_rows} '
-            "rows; it is for single-label classification, with the tap on 'head.fc'"
+            "rows; it is for single-label classification, with the tap on 'head.fc'; the rows of a "
+            f'RoI head need {_ROI_TAPS}'
         )
     return labels
 
@@ -78,14 +96,23 @@ class DKDLoss(DistillLoss):
     (resnet56 -> resnet20, resnet110 -> resnet32), 6 (vgg13, wrn40-2 -> wrn), 8 (the others); on
     ImageNet tau = 1 and beta 0.5 (ResNet-34 -> 18) or 2 (ResNet-50 -> MobileNetV1).
 
+    On RoIs the target is the class that the sampler gave the RoI, background included, and weights
+    are 1, 0.25 and tau 1 (``alpha``, ``beta``, ``tau`` of the authors' detection code). The labels
+    are then the student's last tap, the second input of the RoI head's classification loss.
+
     Shapes: student and teacher logits (N, K), same K; ``gt_label`` of each data sample holds one
-    label. With several taps the losses are averaged.
+    label, or the student's last tensor holds the N labels, integers. With several taps the losses
+    are averaged.
 
     Args:
         alpha (float): Factor of the target class term. Defaults to 1.0.
         beta (float): Factor of the non-target class term. Defaults to 8.0.
         tau (float): Temperature. Defaults to 4.0.
         loss_weight (float): Defaults to 1.0.
+
+    Raises:
+        ValueError: If ``tau`` is not positive, the logits differ in shape, or there is not one hard
+            label a row.
 
     Example:
         >>> dkd=dict(type='DKDLoss', student='head.fc', teacher='head.fc', beta=2.0, warmup=20)
@@ -106,11 +133,19 @@ class DKDLoss(DistillLoss):
         self.tau = tau
 
     def build(self, student: Tapped, teacher: Tapped) -> None:
-        check_logits('DKDLoss', student, teacher)
+        logits, labels = _split(student)
+        check_logits('DKDLoss', logits, teacher)
+        if labels is None and len(logits[0]) != _DRY_IMAGES:
+            raise ValueError(
+                f'DKDLoss needs one label per row of logits, and {_DRY_IMAGES} images gave '
+                f'{len(logits[0])} rows, as a RoI head does; give {_ROI_TAPS}'
+            )
 
     def forward(self, student: Tapped, teacher: Tapped, data_samples: list | None = None) -> Tensor:
-        pairs = paired(student, teacher)
-        labels = _labels(data_samples, len(pairs[0][0]))
+        logits, labels = _split(student)
+        pairs = paired(logits, teacher)
+        if labels is None:
+            labels = _labels(data_samples, len(logits[0]))
         loss = 0.0
         for s, t in pairs:
             check_same_shape(s, t, SAME_CLASSES)

@@ -8,8 +8,12 @@ from torch import Tensor, nn
 
 from mmkd.registry import MODELS
 
+from .anchors import batch_anchors, check_levels
 from .base import DistillLoss, Tapped, check_same_shape, fp32, paired
 from .utils import check_same_size, pad_boxes
+
+#: Pairs of a box and an anchor that are compared at once: 4 MiB a temporary.
+_PAIRS = 2**20
 
 
 @torch.no_grad()
@@ -30,8 +34,12 @@ def imitation_mask(
     """
     from torchvision.ops import box_iou
 
-    iou = box_iou(boxes.flatten(0, 1), anchors).unflatten(0, boxes.shape[:2]) * valid[:, None]
-    near = (iou > psi * iou.amax(dim=2, keepdim=True)).any(dim=1)
+    near = torch.zeros_like(valid)
+    # Boxes do not depend on each other: a few at a time bound the memory.
+    for found, flags, image in zip(near, valid, boxes, strict=True):
+        for some in image.split(max(1, _PAIRS // len(anchors))):
+            iou = box_iou(some, anchors) * flags
+            found |= (iou > psi * iou.amax(dim=1, keepdim=True)).any(dim=0)
     return near.view(len(boxes), 1, *size, -1).any(dim=4)
 
 
@@ -92,13 +100,8 @@ class FGFILoss(DistillLoss):
 
     def build(self, student: Tapped, teacher: Tapped) -> None:
         check_same_size('FGFILoss', student, teacher)
-        pairs, levels = paired(student, teacher), self.anchor_generator.num_levels
-        if len(pairs) != levels:
-            raise ValueError(
-                f'FGFILoss.anchor_generator has {levels} levels, strides '
-                f"{self.anchor_generator.strides}, and the taps give {len(pairs)}; tap 'neck' and "
-                "give the anchor generator of the student's own head"
-            )
+        pairs = paired(student, teacher)
+        check_levels('FGFILoss', self.anchor_generator, len(pairs), "'neck'")
         self.adaptations = nn.ModuleList(
             nn.Sequential(nn.Conv2d(s.shape[1], t.shape[1], kernel_size=3, padding=1), nn.ReLU())
             for s, t in pairs
@@ -118,26 +121,12 @@ class FGFILoss(DistillLoss):
             ValueError: If a level has not the stride of the anchor generator's.
         """
         generator, boxes = self.anchor_generator, pad_boxes(data_samples)
-        height, width = data_samples[0].batch_input_shape
-        for (h, w), (stride_w, stride_h) in zip(sizes, generator.strides, strict=True):
-            if abs(h * stride_h - height) >= stride_h or abs(w * stride_w - width) >= stride_w:
-                raise ValueError(
-                    f'FGFILoss.anchor_generator has the strides {generator.strides}, but images '
-                    f'of {height}x{width} gave maps of {[tuple(size) for size in sizes]}; give '
-                    "the anchor generator of the student's own head"
-                )
-        # A copy only in the first step on a device; `grid_priors` would copy in each.
-        generator.base_anchors = [base.to(boxes.device) for base in generator.base_anchors]
-        anchors = generator.grid_priors(sizes, device=boxes.device)
-        valid = [
-            generator.valid_flags(sizes, sample.img_shape, device=boxes.device)
-            for sample in data_samples
-        ]
+        anchors, valid = batch_anchors(
+            'FGFILoss', generator, sizes, data_samples, 'img_shape', boxes.device
+        )
         return [
             imitation_mask(*level, boxes, size, self.psi)
-            for *level, size in zip(
-                anchors, map(torch.stack, zip(*valid, strict=True)), sizes, strict=True
-            )
+            for *level, size in zip(anchors, valid, sizes, strict=True)
         ]
 
     def forward(self, student: Tapped, teacher: Tapped, data_samples: list | None = None) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from mmkd.registry import MODELS
 
 from .base import DistillLoss, Tapped, fp32, paired
-from .utils import check_maps, pool_to_smaller
+from .utils import check_maps, check_positions, pool_to_smaller
 
 
 def _kernel(first: Tensor, second: Tensor) -> Tensor:
@@ -42,6 +42,9 @@ class NSTLoss(DistillLoss):
     Args:
         loss_weight (float): Defaults to 1.0.
 
+    Raises:
+        ValueError: If the sides are not maps, or all maps are of one position.
+
     Example:
         >>> stages = ['backbone.layer1', 'backbone.layer2', 'backbone.layer3']
         >>> nst=dict(type='NSTLoss', student=stages, teacher=stages, loss_weight=50.0)
@@ -49,7 +52,9 @@ class NSTLoss(DistillLoss):
 
     def build(self, student: Tapped, teacher: Tapped) -> None:
         check_maps('NSTLoss', student, teacher)
+        check_positions('NSTLoss', student, teacher)
 
     def forward(self, student: Tapped, teacher: Tapped, data_samples: list | None = None) -> Tensor:
+        check_positions('NSTLoss', student, teacher)
         pairs = paired(student, teacher)
         return self.loss_weight * sum(maximum_mean_discrepancy(s, t) for s, t in pairs)

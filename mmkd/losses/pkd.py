@@ -15,15 +15,15 @@ _EPS = 1e-6  # as MMRazor
 
 
 def _standardized(feature: Tensor) -> Tensor:
-    """Channels as rows of zero mean and unit variance over batch and positions, (C, N * H * W)."""
+    """Channels as rows of zero mean and unit unbiased variance over all positions, (C, NHW)."""
     feature = feature.transpose(0, 1).flatten(1)
-    std, mean = torch.std_mean(feature, dim=1, correction=0, keepdim=True)
+    std, mean = torch.std_mean(feature, dim=1, correction=1, keepdim=True)
     return (feature - mean) / (std + _EPS)
 
 
 @fp32
 def pearson_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """``1 - r``, r the correlation of a channel over batch and positions; mean over channels.
+    """``(1 - 1/m) (1 - r)``, r the correlation of a channel over m positions; mean over channels.
 
     Args:
         student (Tensor): Map, (N, C, H, W).
@@ -39,13 +39,14 @@ def pearson_distance(student: Tensor, teacher: Tensor) -> Tensor:
 class PKDLoss(DistillLoss):
     r"""One minus the Pearson correlation of the channels of student and teacher.
 
-    .. math:: L = \sum_l \frac{1}{C} \sum_c \bigl(1 - r(f_{s,c}^l, f_{t,c}^l)\bigr)
+    .. math:: L = \sum_l \frac{1}{C} \sum_c \frac{m-1}{m} \bigl(1 - r(f_{s,c}^l, f_{t,c}^l)\bigr)
               = \sum_l \frac{1}{2 C m} \sum_{c} \lVert \hat{f}_{s,c}^l - \hat{f}_{t,c}^l \rVert_2^2
 
     with r over the m = NHW positions of the batch of one process and hats for channels of zero mean
-    and unit variance. Scale and offset of a channel play no role, so heterogeneous detectors can be
-    compared. A 1x1 convolution aligns the student where the numbers of channels differ. *PKD:
-    General Distillation Framework for Object Detectors via Pearson Correlation Coefficient*, Cao et
+    and unit variance, the unbiased one as in the authors' code. Scale and offset of a channel play
+    no role, so heterogeneous detectors can be compared. A 1x1 convolution aligns the student where
+    the numbers of channels differ. *PKD: General Distillation Framework for Object Detectors via
+    Pearson Correlation Coefficient*, Cao et
     al., NeurIPS 2022, section 3. Weights in use on the first four FPN levels: 6 for Faster R-CNN,
     10 for RetinaNet (configs of MMRazor).
 
@@ -55,7 +56,7 @@ class PKDLoss(DistillLoss):
         loss_weight (float): Defaults to 1.0.
 
     Raises:
-        ValueError: If maps differ in size.
+        ValueError: If maps differ in size, or a level has a single position in the whole batch.
 
     Example:
         >>> levels = ['neck[0]', 'neck[1]', 'neck[2]', 'neck[3]']
@@ -70,5 +71,10 @@ class PKDLoss(DistillLoss):
         for align, (s, t) in zip(self.aligns, paired(student, teacher), strict=True):
             aligned = align(s)
             check_same_shape(aligned, t, 'tap levels of the same stride')
+            if t.numel() == t.shape[1]:
+                raise ValueError(
+                    f'PKDLoss: a map {tuple(t.shape)} has one position, and no correlation over '
+                    'it; use a larger batch, larger images or a level of smaller stride'
+                )
             loss = loss + pearson_distance(aligned, t)
         return self.loss_weight * loss

@@ -49,6 +49,34 @@ def check_logits(loss: str, student: Tapped, teacher: Tapped) -> None:
     _check_sides(2, 'logits (N, K)', tap, loss, student, teacher)
     for s, t in paired(student, teacher):
         check_same_shape(s, t, SAME_CLASSES)
+        if s.shape[1] == 1:
+            raise ValueError(
+                f'{loss} takes a softmax over classes, which is always 1 for the one class of '
+                f'logits {tuple(s.shape)}: the loss would be 0; take a loss of sigmoid scores, '
+                'such as QualityFocalKDLoss on maps'
+            )
+
+
+def check_positions(loss: str, student: Tapped, teacher: Tapped) -> None:
+    """Raise if a loss that compares the positions of maps gets maps of one position only.
+
+    Args:
+        loss (str): Name of the loss, for the message.
+        student (Tensor | sequence of Tensor): Student side, maps.
+        teacher (Tensor | sequence of Tensor): Teacher side, maps.
+
+    Raises:
+        ValueError: If every level is a single position on either side.
+    """
+    pairs = paired(student, teacher)
+    if all(min(x.shape[2:].numel() for x in pair) == 1 for pair in pairs):
+        shapes = [tuple(x.shape) for x in pairs[0]]
+        raise ValueError(
+            f'{loss} compares the positions of a map and is 0, without gradient, on maps of one '
+            f'position, found student {shapes[0]} and teacher {shapes[1]}; tap an earlier stage, '
+            'or, if only the images of the dry forward are so small, set model.input_shape to '
+            'the size of the training images'
+        )
 
 
 def check_same_size(loss: str, student: Tapped, teacher: Tapped) -> None:

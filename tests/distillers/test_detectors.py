@@ -94,9 +94,7 @@ def test_the_other_detection_losses_train_what_lies_before_their_taps(
             FGD=dict(alpha_fgd=1e-3, beta_fgd=1e-3, gamma_fgd=1e-3, lambda_fgd=1e-3),
         ).items()
     }
-    terms['box'] = dict(
-        type='LocalizationDistillationLoss', student=fc_reg, teacher=[fc_reg, FC_CLS]
-    )
+    terms['box'] = dict(type='BoxDistillationLoss', student=fc_reg, teacher=[fc_reg, FC_CLS])
     model = build(detector, save_teacher, terms)
     data = model.data_preprocessor(scene_batch(), True)
     if batch == 'no gt at all':

@@ -102,6 +102,30 @@ def test_certain_teacher_still_teaches_the_other_classes():
     assert loss.item() == pytest.approx(kl([0.75, 0.25], [0.5, 0.5]), rel=1e-5)
 
 
+def test_labels_of_rois_are_the_students_last_tap(logits):
+    """Class 4 of 5 is the background, a target like any other."""
+    student, teacher = logits
+    student.requires_grad_()
+    loss = DKDLoss(alpha=1.0, beta=0.25, tau=1.0)
+    rois = [student, torch.tensor(LABELS)]
+    loss.build(rois, teacher)
+    value = loss(rois, teacher)
+    assert value.item() == pytest.approx(reference(student, teacher, 1.0, 0.25, 1.0))
+    assert torch.autograd.gradcheck(lambda s: loss([s, rois[1]], teacher), student)
+
+
+def test_no_rois_cost_nothing(logits):
+    student, teacher = (x[:0].requires_grad_() for x in logits)
+    value = DKDLoss()([student, torch.zeros(0, dtype=torch.long)], teacher)
+    value.backward()
+    assert value == 0
+
+
+def test_rows_of_rois_without_labels_are_refused_at_build(logits):
+    with pytest.raises(ValueError, match=r'2 images gave 6 rows, as a RoI head.*loss_cls:input'):
+        DKDLoss().build(*logits)
+
+
 def test_half_precision_logits_of_1e4_stay_finite(check_autocast, logits):
     check_autocast(DKDLoss(tau=1.0), logits[:1], logits[1:], samples(LABELS))
 

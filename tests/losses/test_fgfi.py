@@ -119,6 +119,14 @@ def test_masks_of_random_boxes_equal_a_brute_force_loop(seed):
         assert np.array_equal(mask[:, 0].numpy(), expected)
 
 
+def test_masks_do_not_depend_on_how_many_boxes_are_compared_at_once(monkeypatch):
+    loss = FGFILoss(ANCHORS)
+    masks = loss.imitation_masks(SIZES, data_samples())
+    monkeypatch.setattr(fgfi, '_PAIRS', 2 * SIZES[0][0] * SIZES[0][1] * 6)
+    for some, every in zip(loss.imitation_masks(SIZES, data_samples()), masks, strict=True):
+        assert torch.equal(some, every)
+
+
 def test_padding_is_not_imitated_and_does_not_matter():
     boxes, image = [[[34, 34, 40, 40], [5, 5, 14, 12]]], [(40, 40)]
     # Anchors so small that the first box is nearest to one on the padding.

@@ -18,10 +18,33 @@ def build(student, teacher, **kwargs):
 
 
 def reference(student, teacher):
-    """One minus numpy's correlation, channel by channel."""
+    """One minus numpy's correlation, channel by channel, as unbiased deviations scale it."""
+    m = student[:, 0].size
     channels = range(student.shape[1])
     r = [np.corrcoef(student[:, c].ravel(), teacher[:, c].ravel())[0, 1] for c in channels]
-    return 1 - np.mean(r)
+    return (1 - np.mean(r)) * (m - 1) / m
+
+
+def authors(student, teacher):
+    """As the code that CrossKD took over has it, with the default, unbiased `std`."""
+    rows = (x.permute(1, 0, 2, 3).reshape(x.shape[1], -1) for x in (student, teacher))
+    s, t = ((x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-6) for x in rows)
+    return ((s - t) ** 2 / 2).mean()
+
+
+def test_equals_the_authors_code_with_its_gradient():
+    student, teacher = maps(2, 3, 2, 2).requires_grad_(), maps(2, 3, 2, 2, seed=1)
+    values = build(student, teacher)(student, teacher), authors(student, teacher)
+    assert values[0].item() == pytest.approx(values[1].item(), rel=1e-12)
+    ours, theirs = (torch.autograd.grad(value, student)[0] for value in values)
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_one_position_in_the_whole_batch_is_refused():
+    student, teacher = maps(2, 3, 1, 1), maps(2, 3, 1, 1, seed=1)
+    loss = build(student, teacher)
+    with pytest.raises(ValueError, match=r'a map \(1, 3, 1, 1\) has one position'):
+        loss(student[:1], teacher[:1])
 
 
 def test_equals_one_minus_the_correlation():
@@ -52,7 +75,7 @@ def test_ranges_from_equal_to_opposite():
     feature = maps(2, 3, 4, 5)
     loss = build(feature, feature)
     assert loss(feature, 3 * feature + 1).item() == pytest.approx(0, abs=1e-9)
-    assert loss(feature, -feature).item() == pytest.approx(2, rel=1e-5)
+    assert loss(feature, -feature).item() == pytest.approx(2 * 39 / 40, rel=1e-5)
 
 
 def test_a_constant_channel_has_finite_gradients():

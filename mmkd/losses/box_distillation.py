@@ -35,7 +35,7 @@ def expected_regression_loss(student: Tensor, teacher: Tensor, logits: Tensor) -
 
 
 @MODELS.register_module()
-class LocalizationDistillationLoss(DistillLoss):
+class BoxDistillationLoss(DistillLoss):
     r"""Smooth L1 between the box deltas of student and teacher for the same RoIs.
 
     .. math:: L = \frac{1}{N} \sum_n \sum_{k=1}^{K} p^t_{nk} \sum_{j=1}^{4}
@@ -52,8 +52,9 @@ class LocalizationDistillationLoss(DistillLoss):
     2017, section 3.3, learns the RoI head's boxes from a teacher with weight 0.5, but from the
     ground truth as long as the teacher is better; a tap has no ground truth of a RoI. No paper has
     a weight for the form here. *Localization Distillation for Dense Object Detection*, Zheng et
-    al., CVPR 2022, is another loss: it compares distributions over the offset of each edge, which
-    heads such as GFL predict and a regression of four deltas does not.
+    al., CVPR 2022, is another loss, :class:`~mmkd.losses.LDLoss`: it compares distributions over
+    the offset of each edge, which heads such as GFL predict and a regression of four deltas does
+    not.
 
     The teacher's head must run on the student's proposals, as the DetectionDistiller has it. Deltas
     are compared as the heads give them: student and teacher need the same ``bbox_coder`` means and
@@ -69,7 +70,7 @@ class LocalizationDistillationLoss(DistillLoss):
         ValueError: If the taps are not these three, or do not have the same classes.
 
     Example:
-        >>> box=dict(type='LocalizationDistillationLoss', loss_weight=0.5,
+        >>> box=dict(type='BoxDistillationLoss', loss_weight=0.5,
         ...          student='roi_head.bbox_head.fc_reg',
         ...          teacher=['roi_head.bbox_head.fc_reg', 'roi_head.bbox_head.fc_cls'])
     """
@@ -79,7 +80,7 @@ class LocalizationDistillationLoss(DistillLoss):
         shapes = [tuple(x.shape) for x in tensors]
         if len(as_list(student)) != 1 or len(tensors) != 3 or any(x.ndim != 2 for x in tensors):
             raise ValueError(
-                'LocalizationDistillationLoss takes deltas (N, 4K) of the student, and deltas and '
+                'BoxDistillationLoss takes deltas (N, 4K) of the student, and deltas and '
                 f'class logits (N, K + 1) of the teacher, found {shapes}; {_TAPS}'
             )
         (_, ours), (_, theirs), (_, classes) = shapes

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmkd.losses import LocalizationDistillationLoss
+from mmkd.losses import BoxDistillationLoss
 
 
 def rows(n, columns, seed=0, scale=1.0):
@@ -17,7 +17,7 @@ def sides(n=6, classes=3, agnostic=False):
 
 
 def build(student, teacher, **kwargs):
-    loss = LocalizationDistillationLoss(**kwargs)
+    loss = BoxDistillationLoss(**kwargs)
     loss.build(student, teacher)
     return loss
 
