@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -220,7 +220,7 @@ class Runs:
         metrics = json.loads((newest / f'{newest.name}.json').read_text())
         return self.demo.percent * metrics[self.demo.metric]
 
-    def draw(self, metrics: dict[str, list[float]]) -> list[Path]:
+    def draw(self) -> list[Path]:
         """Draw curves and, of detectors, what the first seed's students find; the files."""
         scalars = {
             role: [
@@ -315,21 +315,26 @@ def main(argv: Sequence[str] | None = None) -> None:
             runs[name].start(pool)
         measured = {name: runs[name].finish(pool) for name in order}
         try:
-            results = {
-                name: {
-                    role: [future.result() for future in futures]
-                    for role, futures in measured[name].items()
-                }
-                for name in chosen
-            }
+            # In the order in which they end: a failure stops the demo when it happens.
+            for future in as_completed(
+                future for roles in measured.values() for some in roles.values() for future in some
+            ):
+                future.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    results = {
+        name: {
+            role: [future.result() for future in futures]
+            for role, futures in measured[name].items()
+        }
+        for name in chosen
+    }
     bars = args.work_dir / 'bars.png'
     draw_bars({DEMOS[name].label: metrics for name, metrics in results.items()}, bars)
     pictures = [bars]
-    for name, metrics in results.items():
-        pictures += runs[name].draw(metrics)
+    for demo_runs in runs.values():
+        pictures += demo_runs.draw()
     (args.work_dir / 'results.json').write_text(json.dumps(results, indent=2))
     print(f'\n{report(results)}\n')
     print('\n'.join(map(str, pictures)))
