@@ -322,7 +322,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         measured = {name: runs[name].finish(pool) for name in order}
         try:
             # In the order in which they end: a failure stops the demo when it happens.
-            for future in as_completed([f for demo_runs in runs.values() for f in demo_runs.futures]):
+            for future in as_completed([f for some in runs.values() for f in some.futures]):
                 future.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
