@@ -39,7 +39,7 @@ def draw_bars(results: dict[str, dict[str, list[float]]], out: Path) -> None:
         errors = [means - least, most - means]
         colors = [COLORS[role] for role in ROLES]
         bars = axes.bar(ROLES, means, yerr=errors, capsize=6, color=colors)
-        axes.bar_label(bars, fmt='%.1f', label_type='center', color='w')
+        axes.bar_label(bars, fmt='%.1f', padding=2)
         axes.set(title=label, ylim=(max(0, 1.5 * least.min() - 50), None))
         axes.spines[['top', 'right']].set_visible(False)
     figure.supxlabel('mean and range over seeds', fontsize='small')

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -153,6 +153,10 @@ class Runs:
     def __init__(self, demo: Demo, seeds: Sequence[int], folder: Path, bar: Bar) -> None:
         self.demo, self.seeds, self.folder, self.bar = demo, seeds, folder, bar
         self.teacher, self.student, self.distilled = demo.configs
+        # Here and not in the pool: resolving `mmkd::` imports, and is not safe in several threads.
+        self.sources = [f'mmkd::demo/{config}.py' for config in demo.configs]
+        self.epochs = [read_config(name, name).train_cfg.max_epochs for name in self.sources]
+        self.futures: list[Future] = []
 
     @staticmethod
     def seconds(demo: Demo, num_seeds: int) -> float:
@@ -174,6 +178,7 @@ class Runs:
         """Give the pool what waits for nothing: the teacher, and the students alone."""
         self._first = pool.submit(self._train, 0)
         self._alone = [pool.submit(self._train, 1, seed) for seed in self.seeds]
+        self.futures += [self._first, *self._alone]
 
     def finish(self, pool: ThreadPoolExecutor) -> dict[str, list[Future]]:
         """Give the pool the rest; the metrics by role, one a seed.
@@ -182,26 +187,27 @@ class Runs:
         """
         distilled = [pool.submit(self._train, 2, seed, self._first) for seed in self.seeds]
         trained = {'teacher': [self._first], 'student': self._alone, 'distilled': distilled}
-        return {
+        tests = {
             role: [
                 pool.submit(self._test, ROLES.index(role), seed, training)
                 for seed, training in zip(self.seeds, trainings, strict=False)
             ]
             for role, trainings in trained.items()
         }
+        self.futures += [*distilled, *(future for some in tests.values() for future in some)]
+        return tests
 
     def _train(self, role: int, seed: int | None = None, after: Future | None = None) -> None:
         if after is not None:
             after.result()
         config = self.demo.configs[role]
         folder = self.work_dir(config, seed)
-        source = f'mmkd::demo/{config}.py'
+        source = self.sources[role]
         options = [] if seed is None else [f'randomness.seed={seed}']
         if role == 2:
             options.append(f'model.teacher.checkpoint={self.checkpoint(self.teacher)}')
         options = ['--cfg-options', *options] if options else []
-        epochs = read_config(source, source).train_cfg.max_epochs
-        log, seconds = folder / 'train.log', self.demo.seconds[role]
+        log, seconds, epochs = folder / 'train.log', self.demo.seconds[role], self.epochs[role]
         run(log, self.bar, seconds, epochs, 'train', source, '--work-dir', folder, *options)
 
     def _test(self, role: int, seed: int, after: Future) -> float:
@@ -212,7 +218,7 @@ class Runs:
             folder = self.work_dir(config, seed)
             source, checkpoint = folder / 'student.py', folder / 'student.pth'
         else:
-            source, checkpoint = f'mmkd::demo/{config}.py', self.checkpoint(config, seed)
+            source, checkpoint = self.sources[role], self.checkpoint(config, seed)
         out = checkpoint.parent / 'test'
         arguments = ('test', source, checkpoint, '--work-dir', out)
         run(out / 'test.log', self.bar, _SECONDS_OF_TEST, 0, *arguments)
@@ -220,7 +226,7 @@ class Runs:
         metrics = json.loads((newest / f'{newest.name}.json').read_text())
         return self.demo.percent * metrics[self.demo.metric]
 
-    def draw(self, metrics: dict[str, list[float]]) -> list[Path]:
+    def draw(self) -> list[Path]:
         """Draw curves and, of detectors, what the first seed's students find; the files."""
         scalars = {
             role: [
@@ -315,21 +321,24 @@ def main(argv: Sequence[str] | None = None) -> None:
             runs[name].start(pool)
         measured = {name: runs[name].finish(pool) for name in order}
         try:
-            results = {
-                name: {
-                    role: [future.result() for future in futures]
-                    for role, futures in measured[name].items()
-                }
-                for name in chosen
-            }
+            # In the order in which they end: a failure stops the demo when it happens.
+            for future in as_completed([f for some in runs.values() for f in some.futures]):
+                future.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    results = {
+        name: {
+            role: [future.result() for future in futures]
+            for role, futures in measured[name].items()
+        }
+        for name in chosen
+    }
     bars = args.work_dir / 'bars.png'
     draw_bars({DEMOS[name].label: metrics for name, metrics in results.items()}, bars)
     pictures = [bars]
-    for name, metrics in results.items():
-        pictures += runs[name].draw(metrics)
+    for demo_runs in runs.values():
+        pictures += demo_runs.draw()
     (args.work_dir / 'results.json').write_text(json.dumps(results, indent=2))
     print(f'\n{report(results)}\n')
     print('\n'.join(map(str, pictures)))

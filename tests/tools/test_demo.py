@@ -1,5 +1,6 @@
 """tools/demo.py, as ``make demo`` runs it."""
 
+import json
 import re
 
 import cv2
@@ -7,32 +8,70 @@ import pytest
 
 from mmkd.cli import demo
 
-PICTURES = dict(digits=['digits_curves.png'], scenes=['scenes_curves.png', 'scenes_detections.png'])
+PICTURES = dict(
+    digits=['bars.png', 'digits_curves.png'],
+    scenes=['bars.png', 'scenes_curves.png', 'scenes_detections.png'],
+)
 
 
-@pytest.mark.parametrize('name', ['digits', pytest.param('scenes', marks=pytest.mark.full)])
-def test_the_teacher_is_best_digits_kd_beats_the_student_and_the_pictures_are_there(
-    name, tool, tmp_path
+@pytest.mark.parametrize(
+    ('name', 'seeds'), [('digits', 1), pytest.param('scenes', 2, marks=pytest.mark.full)]
+)
+def test_the_teacher_is_best_distillation_beats_the_student_and_the_pictures_are_there(
+    name, seeds, tool, tmp_path
 ):
-    printed = tool('demo.py', '--only', name, '--work-dir', tmp_path)
-    (row,) = re.findall(rf'^{name}, .*?((?: +\d+\.\d)+)$', printed, re.MULTILINE)
-    teacher, student, distilled = map(float, row.split())
-    assert 100 > teacher > max(student, distilled)
-    assert min(student, distilled) > 40
-    # On the scenes the gain is within the noise of seeds.
-    assert distilled > student or name == 'scenes'
+    printed = tool('demo.py', '--only', name, '--seeds', seeds, '--work-dir', tmp_path)
+    (found,) = json.loads((tmp_path / 'results.json').read_text()).values()
+    assert [len(found[role]) for role in ('teacher', 'student', 'distilled')] == [1, seeds, seeds]
+    (teacher,) = found['teacher']
+    assert 100 > teacher > max(found['student'] + found['distilled'])
+    assert min(found['student']) > 15
+    for alone, distilled in zip(found['student'], found['distilled'], strict=True):
+        assert distilled > alone
+    assert demo.report({name: found}) in printed
+    # Without a terminal, each command is a line that says how far the demo is.
+    lines = re.findall(r'^\$ mmkd (?:train|test) .*\[(\d+)%, (.*)\]$', printed, re.MULTILINE)
+    assert len(lines) == 2 * (1 + 2 * seeds)
+    shares = [int(share) for share, _ in lines]
+    assert shares == sorted(shares)
+    assert lines[0][1] == 'starting'
+    assert re.fullmatch(r'about \d+:\d\d min left', lines[-1][1])
     for picture in PICTURES[name]:
         assert f'{tmp_path / picture}\n' in printed
         assert cv2.imread(str(tmp_path / picture)).std() > 10
 
 
-def test_a_failed_command_shows_the_end_of_its_log_and_where_all_of_it_is(
-    repo, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(repo)
+def test_the_table_has_mean_range_and_the_gain_of_each_seed_over_itself():
+    # Students far apart, gains close together: the error is that of the paired difference.
+    metrics = dict(teacher=[70.0], student=[20.0, 40.0], distilled=[31.0, 53.0])
+    head, row = demo.report({'scenes': metrics}).splitlines()
+    assert head.split() == ['teacher', 'student', 'distilled', 'gain']
+    cells = re.split(r'  +', row)
+    assert cells == [
+        'scenes, box mAP (%)',
+        '70.0',
+        '30.0 (20.0 to 40.0)',
+        '42.0 (31.0 to 53.0)',
+        '+12.0, least +11.0, standard error 1.0',
+    ]
+
+
+def test_one_seed_has_no_range_and_no_error():
+    metrics = dict(teacher=[98.0], student=[93.0], distilled=[96.5])
+    row = demo.report({'digits': metrics}).splitlines()[1]
+    assert re.split(r'  +', row) == ['digits, top-1 (%)', '98.0', '93.0', '96.5', '+3.5']
+
+
+def test_no_seed_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        demo.main(['--seeds', '0'])
+    assert '--seeds must be 1 or more, found 0' in capsys.readouterr().err
+
+
+def test_a_failed_command_shows_the_end_of_its_log_and_where_all_of_it_is(tmp_path):
     log = tmp_path / 'train.log'
-    with pytest.raises(SystemExit) as stop:
-        demo.run(log, 'tools/train.py', 'configs/no_such_file.py')
-    assert "configs/no_such_file.py'" in str(stop.value)
+    with demo.Bar(1) as bar, pytest.raises(SystemExit) as stop:
+        demo.run(log, bar, 1, 1, 'train', 'configs/no_such_file.py')
+    assert 'configs/no_such_file.py' in str(stop.value).split('\n\n')[0]
     assert str(stop.value).endswith(str(log))
     assert log.exists()
