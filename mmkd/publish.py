@@ -10,6 +10,7 @@ import copy
 import os
 import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
+from mmkd.plain import DATA, keep_own_best, leave_out_foreign
 from mmkd.registry import MODELS
 from mmkd.version import __version__
 
@@ -55,7 +57,10 @@ def plain_model(cfg: Config, index: int = 0, keep_exits: bool = False) -> Config
 def plain_config(cfg: Config, index: int = 0, keep_exits: bool = False) -> Config:
     """Return a config of a student alone.
 
-    Hooks of mmkd are left out, and so is the import of mmkd unless something else lives there.
+    A hook, a metric or a variable stays if all types in it come from MMEngine, mmcv, mmdet,
+    mmpretrain, torch, or a package in which also a type of the student's model, data, schedule or
+    visualizer lives; hooks of mmkd never stay, and the last metric always does. An import stays if
+    such a package needs it.
 
     Args:
         cfg (Config): A distiller's config; a plain one is returned as it is, copied.
@@ -74,6 +79,7 @@ def plain_config(cfg: Config, index: int = 0, keep_exits: bool = False) -> Confi
     prefixes = [
         [prefix for prefix, _ in cls.students(cfg.model, keep)] for keep in (True, keep_exits)
     ]
+    name = cls.output_names(cfg.model)[index]
     cfg.model = plain_model(cfg, index, keep_exits)
     # All parameters of a plain model are used.
     for key in ('load_from', 'model_wrapper_cfg', 'find_unused_parameters'):
@@ -83,23 +89,12 @@ def plain_config(cfg: Config, index: int = 0, keep_exits: bool = False) -> Confi
     custom_keys = paramwise.get('custom_keys')
     if custom_keys:
         paramwise.custom_keys = _own_keys(custom_keys, prefixes, index)
-    for name in ('default_hooks', 'custom_hooks'):
-        hooks = cfg.get(name)
-        if isinstance(hooks, dict):
-            cfg[name] = {k: v for k, v in hooks.items() if not _is_ours(v)}
-        elif hooks:
-            cfg[name] = [v for v in hooks if not _is_ours(v)]
-    if not keep_exits:
-        for name in ('val_evaluator', 'test_evaluator'):
-            if name in cfg:
-                cfg[name] = _single_output(cfg[name])
-    imports = cfg.get('custom_imports')
-    if imports and not _mentions_mmkd({k: v for k, v in cfg.items() if k != 'custom_imports'}):
-        modules = imports['imports']
-        modules = [modules] if isinstance(modules, str) else list(modules)
-        imports['imports'] = [m for m in modules if m.split('.')[0] != 'mmkd']
-        if not imports['imports']:
-            cfg.pop('custom_imports')
+    keep_own_best(cfg, name)
+    leave_out_foreign(cfg, keep_exits)
+    for key in DATA:
+        # mmpretrain's tools/train.py sets persistent_workers where it is not set.
+        if (cfg.get(key) or {}).get('num_workers') == 0:
+            cfg[key].setdefault('persistent_workers', False)
     return cfg
 
 
@@ -113,23 +108,6 @@ def _own_keys(keys: dict, prefixes: list[list[str]], index: int) -> dict:
         for key, value in keys.items()
         if not key.startswith(others)
     }
-
-
-def _single_output(evaluator: dict | list[dict]) -> dict | list[dict]:
-    """Leave out the metric of outputs that the plain model does not have."""
-    if isinstance(evaluator, dict):
-        return evaluator
-    return [metric for metric in evaluator if metric['type'] != 'mmkd.OutputAccuracy']
-
-
-def _is_ours(value: Any) -> bool:
-    return isinstance(value, dict) and str(value.get('type', '')).startswith('mmkd.')
-
-
-def _mentions_mmkd(value: Any) -> bool:
-    if isinstance(value, dict):
-        return _is_ours(value) or any(_mentions_mmkd(v) for v in value.values())
-    return isinstance(value, (list, tuple)) and any(_mentions_mmkd(v) for v in value)
 
 
 def _without(prefix: str, state_dict: dict[str, Any]) -> dict[str, Any]:
@@ -244,7 +222,11 @@ def _prefix(own: dict[str, Any], state_dict: dict[str, Any]) -> str:
 
 
 def publish(
-    checkpoint: dict[str, Any], cfg: Config, path: str | Path, keep_exits: bool = False
+    checkpoint: dict[str, Any],
+    cfg: Config,
+    path: str | Path,
+    keep_exits: bool = False,
+    indices: Iterable[int] | None = None,
 ) -> list[Path]:
     """Write ``path`` (weights) and the config of the same name beside it.
 
@@ -257,6 +239,7 @@ def publish(
         path (str | Path): Where the weights go, such as ``work_dir/student.pth``; the config goes
             to the same name with the ending ``.py``.
         keep_exits (bool): See :func:`plain_config`.
+        indices (iterable of int, optional): Which of several peers. Defaults to all.
 
     Returns:
         list[Path]: The weights' files.
@@ -265,7 +248,7 @@ def publish(
         ValueError: If the checkpoint holds no weights of a student.
     """
     paths = []
-    for index in range(num_students(cfg)):
+    for index in range(num_students(cfg)) if indices is None else indices:
         paths.append(published_path(path, index))
         _publish_one(checkpoint, cfg, paths[-1], index, keep_exits)
     return paths
@@ -287,6 +270,8 @@ def _publish_one(
     checkpoint: dict[str, Any], cfg: Config, path: Path, index: int, keep_exits: bool
 ) -> None:
     plain = plain_config(cfg, index, keep_exits)
+    # Fine-tuning the student must not write over the run that it comes from.
+    plain.pop('work_dir', None)
     state_dict = checkpoint.get('state_dict', checkpoint)
     cls = distiller(cfg)
     if cls is not None:

@@ -1,8 +1,8 @@
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import HOOKS, METRICS, Registry
 from mmengine.registry import MODELS as MMENGINE_MODELS
-from mmengine.registry import Registry
 
 from mmkd.distillers import Distiller
 from mmkd.publish import distiller, has_exits, is_training, load_plain, plain_config, publish
@@ -38,14 +38,14 @@ def test_plain_config_names_no_distiller_no_teacher_and_no_hook_of_ours(cfg):
     assert plain.model.type == 'ImageClassifier'
     assert list(plain.default_hooks) == ['timer']
     assert [hook.type for hook in plain.custom_hooks] == ['EMAHook']
-    assert plain.custom_imports.imports == ['mine.networks']
+    assert 'custom_imports' not in plain
     assert 'load_from' not in plain
     assert cfg.pretty_text == before
 
 
 def test_the_import_of_mmkd_stays_where_the_student_needs_it(cfg):
     cfg.model.student.backbone.type = 'mmkd.SomeBackbone'
-    assert plain_config(cfg).custom_imports.imports == ['mmkd', 'mine.networks']
+    assert plain_config(cfg).custom_imports.imports == ['mmkd']
 
 
 def test_a_plain_config_is_left_alone(classifier):
@@ -141,6 +141,102 @@ def downstream():
 
     yield PairDistiller
     MMENGINE_MODELS.children.pop('downstream')
+
+
+def register(root, name, module):
+    """A class of the scope ``downstream`` that lives in ``module``."""
+    registry = root.children.get('downstream') or Registry(
+        root.name, parent=root, scope='downstream'
+    )
+    registry.register_module(name=name, module=type(name, (), {'__module__': module}))
+
+
+@pytest.fixture
+def project(cfg, downstream):
+    """A distillation whose hooks, metric, variable and imports come from two other packages."""
+    register(HOOKS, 'WarmUpHook', 'kdproject.hooks')
+    register(HOOKS, 'BlurHook', 'netproject.hooks')
+    register(METRICS, 'Agreement', 'kdproject.metrics')
+    register(MMENGINE_MODELS, 'Net', 'netproject.nets')
+    cfg.default_hooks.warm_up = dict(type='downstream.WarmUpHook')
+    cfg.custom_hooks += [dict(type='downstream.WarmUpHook'), dict(type='downstream.BlurHook')]
+    cfg.val_evaluator = [dict(type='Accuracy'), dict(type='downstream.Agreement')]
+    cfg.test_evaluator = dict(type='downstream.Agreement')
+    cfg.temperature = dict(type='downstream.WarmUpHook', start=4)
+    cfg.custom_imports.imports = ['kdproject', 'netproject.nets', 'mmkd']
+    yield cfg
+    for root in (HOOKS, METRICS):
+        root.children.pop('downstream')
+
+
+def test_nothing_of_another_project_stays_that_the_student_does_not_need(project):
+    project.test_evaluator = dict(type='Accuracy')
+    plain = plain_config(project)
+    assert 'downstream' not in plain.pretty_text
+    assert 'custom_imports' not in plain
+    assert list(plain.default_hooks) == ['timer']
+    assert [hook.type for hook in plain.custom_hooks] == ['EMAHook']
+    assert plain.val_evaluator == [dict(type='Accuracy')]
+
+
+def test_a_package_in_which_the_network_lives_stays_with_its_hooks(project):
+    project.test_evaluator = dict(type='Accuracy')
+    project.model.student.backbone = dict(type='downstream.Net')
+    plain = plain_config(project)
+    assert plain.custom_imports.imports == ['netproject.nets']
+    assert [hook.type for hook in plain.custom_hooks] == ['EMAHook', 'downstream.BlurHook']
+
+
+def test_the_last_metric_stays_with_its_import(project):
+    plain = plain_config(project)
+    assert plain.test_evaluator == dict(type='downstream.Agreement')
+    assert plain.custom_imports.imports == ['kdproject']
+
+
+def test_a_metric_of_outputs_alone_becomes_that_of_a_plain_model(cfg):
+    cfg.val_evaluator = dict(type='mmkd.OutputAccuracy', topk=(1, 5))
+    assert plain_config(cfg).val_evaluator == [dict(type='mmpretrain.Accuracy', topk=(1, 5))]
+
+
+@pytest.mark.parametrize(
+    ('save_best', 'rule', 'expected'),
+    [
+        (['accuracy/net1_top1', 'accuracy/net2_top1'], 'greater', ('accuracy/top1', 'greater')),
+        (
+            ['accuracy/ensemble_top1', 'accuracy/net2_top1'],
+            ['less', 'greater'],
+            ('accuracy/top1', 'greater'),
+        ),
+        (['accuracy/net2_exit1_top1'], 'greater', (None, None)),
+        (
+            ['accuracy/net2_top5', 'other'],
+            ['greater', 'less'],
+            (['accuracy/top5', 'other'], ['greater', 'less']),
+        ),
+    ],
+)
+def test_a_peer_looks_for_its_best_by_the_metric_that_it_has(
+    cfg, classifier, save_best, rule, expected
+):
+    cfg.model = dict(type='mmkd.MutualDistiller', networks=[dict(model=classifier)] * 2)
+    cfg.val_evaluator = [dict(type='Accuracy'), dict(type='mmkd.OutputAccuracy')]
+    cfg.default_hooks.checkpoint = dict(save_best=save_best, rule=rule)
+    hook = plain_config(cfg, index=1).default_hooks['checkpoint']
+    assert (hook.get('save_best'), hook.get('rule')) == expected
+
+
+def test_data_without_workers_load_in_tools_that_keep_workers(cfg):
+    cfg.train_dataloader = dict(num_workers=0)
+    cfg.val_dataloader = dict(num_workers=2)
+    plain = plain_config(cfg)
+    assert plain.train_dataloader.persistent_workers is False
+    assert 'persistent_workers' not in plain.val_dataloader
+
+
+def test_a_published_config_does_not_write_into_the_run_it_comes_from(cfg, tmp_path):
+    cfg.work_dir = str(tmp_path)
+    publish({'student.a': torch.ones(1)}, cfg, tmp_path / 's.pth')
+    assert 'work_dir' not in (tmp_path / 's.py').read_text()
 
 
 @pytest.mark.parametrize('name', ['downstream.PairDistiller', 'PairDistiller'])

@@ -11,3 +11,4 @@ model = dict(
 )
 val_evaluator = [_base_.val_evaluator, dict(type='mmkd.OutputAccuracy')]
 test_evaluator = val_evaluator
+default_hooks = dict(checkpoint=dict(save_best=['accuracy/net1_top1', 'accuracy/net2_top1']))

@@ -17,3 +17,4 @@ model = dict(
 )
 val_evaluator = [_base_.val_evaluator, dict(type='mmkd.OutputAccuracy', topk=(1, 5))]
 test_evaluator = val_evaluator
+default_hooks = dict(checkpoint=dict(save_best=['accuracy/net1_top1', 'accuracy/net2_top1']))

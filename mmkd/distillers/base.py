@@ -47,6 +47,17 @@ class Distiller(BaseModel, metaclass=ABCMeta):
         ]
 
     @classmethod
+    def output_names(cls, model: dict) -> list[str]:
+        """What :class:`~mmkd.evaluation.OutputAccuracy` calls the output of every student.
+
+        ``student``, ``student2``, ..., as the published files, unless a distiller says otherwise.
+        """
+        return [
+            f'student{index + 1 if index else ""}'
+            for index, _ in enumerate(cls.whole_students(model))
+        ]
+
+    @classmethod
     def evaluated(cls, model: dict) -> dict | None:
         """Config, without frozen teachers, of what a training checkpoint is evaluated with.
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmkd.losses import ExitLoss
-from mmkd.models.multi_exit import MultiExitClassifier, Outputs, evaluating
+from mmkd.models.multi_exit import MAIN, MultiExitClassifier, Outputs, evaluating
 from mmkd.registry import MODELS
 from mmkd.taps import Taps
 
@@ -63,6 +63,10 @@ class MultiExitDistiller(BaseDistiller):
                 'mmkd.losses.ExitLoss'
             )
         self._build_objective()
+
+    @classmethod
+    def output_names(cls, model: dict) -> list[str]:
+        return [MAIN]
 
     @torch.no_grad()
     def _build_objective(self) -> None:

@@ -103,6 +103,10 @@ class MutualDistiller(Distiller):
         ]
 
     @classmethod
+    def output_names(cls, model: dict) -> list[str]:
+        return [f'net{index}' for index, _ in enumerate(model['networks'], 1)]
+
+    @classmethod
     def evaluated(cls, model: dict) -> dict:
         return model
 

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from mmengine.config import Config
 
 CONFIG = """
 _base_ = '{repo}/configs/demo/digits_student.py'
@@ -17,6 +18,7 @@ model = dict(
 val_evaluator = [dict(type='Accuracy'), dict(type='mmkd.OutputAccuracy')]
 test_evaluator = val_evaluator
 train_cfg = dict(max_epochs=1, val_interval=1)
+default_hooks = dict(checkpoint=dict(save_best=['accuracy/net1_top1', 'accuracy/net2_top1']))
 """
 OUTPUTS = {'net1', 'net1_exit1', 'net2', 'net2_exit1', 'ensemble'}
 
@@ -53,6 +55,9 @@ def test_every_peer_is_a_plain_student_of_the_same_accuracy(
     found = metrics(tmp_path)
     assert 'accuracy/net1_top1' not in found
     assert found['accuracy/top1'] == pytest.approx(whole[f'accuracy/{peer}_top1'])
+    best, last = (torch.load(run / f'{of}{name}.pth')['state_dict'] for of in ('best_', ''))
+    assert all(torch.equal(best[key], last[key]) for key in last)
+    assert Config.fromfile(run / f'{name}.py').default_hooks.checkpoint.save_best == 'accuracy/top1'
 
 
 def test_exits_are_kept_on_request_and_no_file_is_overwritten(
