@@ -42,7 +42,8 @@ def whole(classifier):
 
 
 def distiller_of_exits(classifier):
-    return dict(type='mmkd.MultiExitDistiller', student=whole(classifier))
+    objective = dict(type='mmkd.ExitCELoss')
+    return dict(type='mmkd.MultiExitDistiller', student=whole(classifier), objective=objective)
 
 
 def run(file, images):
