@@ -39,7 +39,7 @@ from mmkd.recipes.anatomy import training_size
 #: Side of a detector's images where its config does not say.
 _DETECTOR_SIZE = 640
 #: Images in the batch that is traced and in the one that is compared.
-_TRACED, _COMPARED = 1, 3
+_TRACED, _COMPARED = 1, 2
 #: Allowed difference between onnxruntime and torch, of a value and of the largest one.
 _TOLERANCE = 1e-3
 

@@ -70,10 +70,12 @@ def check_args(args: argparse.Namespace, count: int) -> None:
     if args.shape is not None and (args.onnx is None or min(args.shape) < 1):
         raise SystemExit(f'--shape {args.shape}: give three positive numbers, and --onnx with them')
     paths = []
-    for name, value, endings in (('OUT', args.out, ('.pth', '.py')), ('--onnx', args.onnx, None)):
+    for name, value, endings in (
+        ('OUT', args.out, ('.pth', '.py')),
+        ('--onnx', args.onnx, ('.onnx',)),
+    ):
         if value is None:
             continue
-        endings = endings or ('.onnx',)
         if Path(value).suffix != endings[0]:
             raise SystemExit(f'{name} must end in {endings[0]}, found {value}')
         outs = [published_path(value, index) for index in range(count)]

@@ -81,7 +81,7 @@ def test_the_exits_of_a_student_are_outputs_where_they_are_kept(classifier, save
     shape = ['--shape', '3', '16', '16']
     main([*files, *shape, '--keep-exits', '--onnx', str(tmp_path / 'exits.onnx')])
     assert_same(run(tmp_path / 'exits.onnx', images), dict(exit1=logits[0], main=logits[1]))
-    main([*files, *shape, '--onnx', str(tmp_path / 'plain.onnx'), '--', str(tmp_path / 's.pth')])
+    main([*files, *shape, '--onnx', str(tmp_path / 'plain.onnx'), str(tmp_path / 's.pth')])
     assert_same(run(tmp_path / 'plain.onnx', images), dict(logits=logits[1]))
     assert (
         torch.load(tmp_path / 's.pth')['state_dict'].keys()
@@ -162,7 +162,7 @@ def test_a_difference_writes_nothing_and_leaves_the_old_file(
             return [value + np.float32(0.5) for value in super().run(*args)]
 
     monkeypatch.setattr(onnxruntime, 'InferenceSession', Wrong)
-    with pytest.raises(RuntimeError, match=r'logits of a batch of 3 differ by up to 0\.5 '):
+    with pytest.raises(RuntimeError, match=r'logits of a batch of 2 differ by up to 0\.5 '):
         main([*files, '--shape', '3', '16', '16', '--force', '--onnx', str(out)])
     assert out.read_text() == 'old'
     assert len(list(tmp_path.iterdir())) == 3
