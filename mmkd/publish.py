@@ -266,6 +266,32 @@ def published_path(path: str | Path, index: int) -> Path:
     return path.with_stem(f'{path.stem}{index + 1}') if index else path
 
 
+def student_state_dict(
+    cfg: Config, state_dict: dict[str, Any], index: int = 0, keep_exits: bool = False
+) -> dict[str, Any]:
+    """Return the weights of a plain model among those of a checkpoint, by the model's names.
+
+    Args:
+        cfg (Config): The config that trained them; of a plain model, they are returned as they are.
+        state_dict (dict[str, Any]): All weights.
+        index (int): See :func:`plain_config`.
+        keep_exits (bool): See :func:`plain_config`.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    cls = distiller(cfg)
+    if cls is None:
+        return state_dict
+    prefix = cls.students(cfg.model, keep_exits)[index][0]
+    if not any(key.startswith(prefix) for key in state_dict):
+        raise ValueError(
+            f'the checkpoint holds no weights under {prefix!r}, which the config trains; give '
+            'a checkpoint of a training run of this config'
+        )
+    return _without(prefix, state_dict)
+
+
 def _publish_one(
     checkpoint: dict[str, Any], cfg: Config, path: Path, index: int, keep_exits: bool
 ) -> None:
@@ -273,15 +299,7 @@ def _publish_one(
     # Fine-tuning the student must not write over the run that it comes from.
     plain.pop('work_dir', None)
     state_dict = checkpoint.get('state_dict', checkpoint)
-    cls = distiller(cfg)
-    if cls is not None:
-        prefix = cls.students(cfg.model, keep_exits)[index][0]
-        if not any(key.startswith(prefix) for key in state_dict):
-            raise ValueError(
-                f'the checkpoint holds no weights under {prefix!r}, which the config trains; give '
-                'a checkpoint of a training run of this config'
-            )
-        state_dict = _without(prefix, state_dict)
+    state_dict = student_state_dict(cfg, state_dict, index, keep_exits)
     meta = checkpoint.get('meta', {})
     kept = {key: meta[key] for key in ('dataset_meta', 'epoch', 'iter', 'seed') if key in meta}
     published = {

@@ -1,4 +1,11 @@
-"""Write the student of any checkpoint of a distiller as a plain model file and its config."""
+"""Write the student of any checkpoint of a distiller as a plain model file and its config.
+
+With --onnx as an ONNX file, which needs neither: its input `images`, (N, C, H, W), is normalised
+already, as by the model's data preprocessor, with any N. A classifier gives `logits`, or with
+--keep-exits `exit1`, ..., `main`; a one-stage detector what its head gives on each level, before
+NMS; a two-stage detector the maps of its neck and what its RPN gives. Where onnxruntime is
+installed, the file is compared with the model.
+"""
 
 from __future__ import annotations
 
@@ -7,35 +14,102 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import CheckpointLoader
 
 import mmkd  # noqa: F401  (safe loading)
-from mmkd.publish import num_students, publish, published_path
+from mmkd.publish import (
+    load_plain,
+    num_students,
+    plain_model,
+    publish,
+    published_path,
+    student_state_dict,
+)
+from mmkd.registry import MODELS
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', help="the distiller's config file")
     parser.add_argument('checkpoint', help="a checkpoint of the distiller's")
-    parser.add_argument('out', help='file to write, such as student.pth; the config goes beside it')
+    parser.add_argument(
+        'out', nargs='?', help='file to write, such as student.pth; the config goes beside it'
+    )
+    parser.add_argument('--onnx', help='ONNX file to write, such as student.onnx')
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs=3,
+        metavar=('C', 'H', 'W'),
+        help='of the images of the ONNX file; by default what the config says, and for a detector '
+        'whose config does not say 3 640 640',
+    )
     parser.add_argument(
         '--keep-exits', action='store_true', help='with the exits, for early-exit inference'
     )
     parser.add_argument('--force', action='store_true', help='overwrite existing files')
-    args = parser.parse_args(argv)
-    out = Path(args.out)
-    if out.suffix != '.pth':
-        raise SystemExit(f'OUT must end in .pth, found {args.out}')
-    cfg = Config.fromfile(args.config)
-    outs = [published_path(out, index) for index in range(num_students(cfg))]
-    existing = [
-        str(path)
-        for weights in outs
-        for path in (weights, weights.with_suffix('.py'))
-        if path.exists()
-    ]
+    # OUT may stand after options.
+    return parser.parse_intermixed_args(argv)
+
+
+def check_args(args: argparse.Namespace, count: int) -> None:
+    """Refuse what cannot be written, before anything is.
+
+    Args:
+        args (argparse.Namespace): The arguments.
+        count (int): How many students the config trains.
+
+    Raises:
+        SystemExit: With the reason.
+    """
+    if args.out is None and args.onnx is None:
+        raise SystemExit('nothing to write: give OUT, such as student.pth, or --onnx student.onnx')
+    if args.shape is not None and (args.onnx is None or min(args.shape) < 1):
+        raise SystemExit(f'--shape {args.shape}: give three positive numbers, and --onnx with them')
+    paths = []
+    for name, value, endings in (
+        ('OUT', args.out, ('.pth', '.py')),
+        ('--onnx', args.onnx, ('.onnx',)),
+    ):
+        if value is None:
+            continue
+        if Path(value).suffix != endings[0]:
+            raise SystemExit(f'{name} must end in {endings[0]}, found {value}')
+        outs = [published_path(value, index) for index in range(count)]
+        paths += [path.with_suffix(ending) for path in outs for ending in endings]
+    existing = [str(path) for path in paths if path.exists()]
     if existing and not args.force:
-        raise SystemExit(f'{" and ".join(existing)} exist; give another OUT or --force')
+        raise SystemExit(f'{" and ".join(existing)} exist; give another name or --force')
+
+
+def export_onnx(cfg: Config, state_dict: dict, args: argparse.Namespace) -> None:
+    """Write every student of a config to its ONNX file."""
+    # mmpretrain takes seconds to import: not for those who want OUT alone.
+    from mmkd.export import export, image_shape
+
+    for index in range(num_students(cfg)):
+        path = published_path(args.onnx, index)
+        with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+            model = MODELS.build(plain_model(cfg, index, args.keep_exits))
+        weights = student_state_dict(cfg, state_dict, index, args.keep_exits)
+        load_plain(model, weights, f'CHECKPOINT {args.checkpoint}')
+        print(f'{path}: {"; ".join(export(model, path, args.shape or image_shape(model, cfg)))}')
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    cfg = Config.fromfile(args.config)
+    check_args(args, num_students(cfg))
+    if args.onnx is not None:
+        from mmkd.export import require_onnx
+
+        require_onnx()
     checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, 'cpu', logger='silent')
-    for path in publish(checkpoint, cfg, out, args.keep_exits):
-        print(f'{path} and {path.with_suffix(".py")}')
+    if args.out is not None:
+        for path in publish(checkpoint, cfg, args.out, args.keep_exits):
+            print(f'{path} and {path.with_suffix(".py")}')
+    if args.onnx is not None:
+        export_onnx(cfg, checkpoint.get('state_dict', checkpoint), args)
