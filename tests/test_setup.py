@@ -1,7 +1,9 @@
 """Set-up: what a user who starts from a bare machine meets."""
 
+import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -359,3 +361,54 @@ def test_import_does_not_blame_mmcv_for_another_package():
     )
     assert 'cv2' in done.stderr.splitlines()[-1]
     assert 'mmkd needs mmcv' not in done.stderr
+
+
+def readme_pip_lines():
+    """README's own pip commands, as lists of arguments."""
+    lines = (ROOT / 'README.md').read_text().splitlines()
+    found = [shlex.split(line, comments=True) for line in lines if line.startswith('pip install')]
+    assert len(found) == 3
+    return found
+
+
+def test_readmes_pip_lines_install_the_tested_versions():
+    for line in readme_pip_lines():
+        assert line[2:4] == ['-c', 'requirements/constraints.txt']
+    pins = {
+        pin.name: pin
+        for pin in read_requirements(REQUIREMENTS / 'constraints.txt')
+        if pin.marker is None or pin.marker.evaluate()
+    }
+    bounds = [
+        ('torch', mmkd.TORCH_MINIMUM, mmkd.TORCH_MAXIMUM),
+        ('mmcv', mmkd.MMCV_MINIMUM, mmkd.MMCV_MAXIMUM),
+    ]
+    for name, minimum, maximum in bounds:
+        (version,) = [spec.version for spec in pins[name].specifier]
+        assert digit_version(minimum) <= digit_version(version) < digit_version(maximum)
+    # mmcv's setup.py imports pkg_resources.
+    (setuptools,) = pins['setuptools'].specifier
+    assert digit_version(setuptools.version) < digit_version('80')
+
+
+@pytest.mark.full
+@pytest.mark.parametrize('index', range(3))
+def test_pips_resolver_takes_readmes_lines_as_typed(index):
+    line = readme_pip_lines()[index]
+    # The first starts from nothing; the others from what it has installed.
+    start = ['--ignore-installed'] if index == 0 else []
+    done = subprocess.run(
+        [sys.executable, '-m', *line, '--dry-run', '--quiet', '--report', '-', *start],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    if done.returncode and re.search('connection|timed out|No matching distribution', done.stderr):
+        pytest.skip(f'pip reaches no index: {done.stderr.splitlines()[-1]}')
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    found = {x['metadata']['name']: x['metadata']['version'] for x in report['install']}
+    if index == 0:
+        assert digit_version(mmkd.TORCH_MINIMUM) <= digit_version(found['torch'])
+        assert digit_version(found['torch']) < digit_version(mmkd.TORCH_MAXIMUM)
