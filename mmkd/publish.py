@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import os
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,35 +20,21 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
+from mmkd.registry import MODELS
 from mmkd.version import __version__
 
-#: Where checkpoints hold a plain model: published, distiller's, with exits, first of several peers.
-_PREFIXES = ('', 'student.', 'student.model.', 'model.', 'networks.0.model.')
 
+def distiller(cfg: Config) -> type | None:
+    """Return the class that ``cfg.model`` names if it is a distiller, else None.
 
-def is_distiller(model: dict) -> bool:
-    """Whether a model config trains a student, or peers."""
-    return 'student' in model or 'networks' in model
-
-
-def _students(model: dict, keep_exits: bool) -> list[tuple[str, dict]]:
-    """Prefix in the state dict and model config of everything that a distiller trains."""
-    if 'networks' in model:
-        # Peers are written without their type.
-        found = [
-            (f'networks.{index}.', dict(type='mmkd.MultiExitClassifier', **network))
-            for index, network in enumerate(model['networks'])
-        ]
-    else:
-        found = [('student.', model['student'])]
-    if keep_exits:
-        return found
-    return [
-        (f'{prefix}model.', student['model'])
-        if student['type'].endswith('MultiExitClassifier')
-        else (prefix, student)
-        for prefix, student in found
-    ]
+    A distiller is a registered class that says which students it trains
+    (:class:`~mmkd.distillers.Distiller`), in mmkd's registry or in that of ``cfg.default_scope``.
+    """
+    kind = cfg.model.type
+    if isinstance(kind, str):
+        with MODELS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
+            kind = registry.get(kind)
+    return kind if hasattr(kind, 'students') else None
 
 
 def plain_model(cfg: Config, index: int = 0, keep_exits: bool = False) -> ConfigDict:
@@ -56,8 +43,9 @@ def plain_model(cfg: Config, index: int = 0, keep_exits: bool = False) -> Config
     Args and result as for :func:`plain_config`.
     """
     model = copy.deepcopy(cfg.model)
-    if is_distiller(model):
-        model = ConfigDict(_students(model, keep_exits)[index][1])
+    cls = distiller(cfg)
+    if cls is not None:
+        model = ConfigDict(cls.students(model, keep_exits)[index][1])
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
     if preprocessor is not None:
         model.setdefault('data_preprocessor', copy.deepcopy(preprocessor))
@@ -80,7 +68,7 @@ def plain_config(cfg: Config, index: int = 0, keep_exits: bool = False) -> Confi
         mmkd.
     """
     cfg = copy.deepcopy(cfg)
-    if not is_distiller(cfg.model):
+    if distiller(cfg) is None:
         return cfg
     cfg.model = plain_model(cfg, index, keep_exits)
     cfg.pop('load_from', None)
@@ -143,23 +131,41 @@ def read_state_dict(checkpoint: str, what: str) -> dict[str, Any]:
     return loaded.get('state_dict', loaded)
 
 
-def has_networks(state_dict: dict[str, Any]) -> bool:
-    """Whether a checkpoint holds peers, or a generated teacher beside its student."""
-    return any(key.startswith(('networks.', 'teacher.')) for key in state_dict)
+def is_training(cfg: Config, state_dict: dict[str, Any]) -> bool:
+    """Whether weights are those of the distiller of ``cfg``, not of a published student."""
+    cls = distiller(cfg)
+    return cls is not None and any(
+        key.startswith(prefix)
+        for prefix, _ in cls.students(cfg.model, keep_exits=True)
+        for key in state_dict
+    )
 
 
-def has_exits(state_dict: dict[str, Any]) -> bool:
-    """Whether a checkpoint holds a student with exits."""
-    return any(key.startswith(('student.exits.', 'exits.')) for key in state_dict)
+def has_exits(cfg: Config, state_dict: dict[str, Any]) -> bool:
+    """Whether weights, a distiller's or published, hold the exits of the student of ``cfg``."""
+    cls = distiller(cfg)
+    if cls is None:
+        return False
+    whole, plain = (cls.students(cfg.model, keep)[0][0] for keep in (True, False))
+    inner = plain.removeprefix(whole)
+    keys = list(_without(whole, state_dict) or state_dict)
+    # Of a student with exits, the network alone has a prefix.
+    return {bool(inner) and key.startswith(inner) for key in keys} == {True, False}
 
 
-def load_plain(model: nn.Module, checkpoint: str | dict[str, Any], what: str) -> None:
+def load_plain(
+    model: nn.Module,
+    checkpoint: str | dict[str, Any],
+    what: str,
+    fix: str = 'Use it with the config that trained it',
+) -> None:
     """Load a checkpoint, a distiller's or a plain one, into a plain model, key by key.
 
     Args:
         model (nn.Module): The model, wrapped for distributed use or not.
         checkpoint (str | dict[str, Tensor]): Path or URL of the checkpoint, or the weights in it.
         what (str): What the checkpoint is to the user, for messages.
+        fix (str): What to do where the weights do not fit, for messages.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -171,9 +177,7 @@ def load_plain(model: nn.Module, checkpoint: str | dict[str, Any], what: str) ->
         state_dict, name = checkpoint, 'what it holds'
     model = model.module if is_model_wrapper(model) else model
     own = model.state_dict()
-    # A training checkpoint, or one with exits, holds the model under one of these.
-    prefix = max(_PREFIXES, key=lambda prefix: sum(prefix + key in state_dict for key in own))
-    state_dict = _without(prefix, state_dict)
+    state_dict = _without(_prefix(own, state_dict), state_dict)
     reshaped = [
         f'{k} {tuple(state_dict[k].shape)} instead of {tuple(own[k].shape)}'
         for k in own.keys() & state_dict.keys()
@@ -192,9 +196,21 @@ def load_plain(model: nn.Module, checkpoint: str | dict[str, Any], what: str) ->
         )
         raise ValueError(
             f'{what}: {name} does not fit {type(model).__name__} with its {len(own)} '
-            f'weights: {found}. Use it with the config that trained it'
+            f'weights: {found}. {fix}'
         )
     model.load_state_dict(state_dict, strict=False)
+
+
+def _prefix(own: dict[str, Any], state_dict: dict[str, Any]) -> str:
+    """Where a checkpoint, of training or with exits, holds a model; of several peers the first."""
+    prefixes = Counter({'': 0})
+    for key in state_dict:
+        parts = key.split('.')
+        for start in range(len(parts)):
+            rest = '.'.join(parts[start:])
+            if rest in own:
+                prefixes[key.removesuffix(rest)] += 1
+    return prefixes.most_common(1)[0][0]
 
 
 def publish(
@@ -219,15 +235,16 @@ def publish(
         ValueError: If the checkpoint holds no weights of a student.
     """
     paths = []
-    for index in range(num_students(cfg.model)):
+    for index in range(num_students(cfg)):
         paths.append(published_path(path, index))
         _publish_one(checkpoint, cfg, paths[-1], index, keep_exits)
     return paths
 
 
-def num_students(model: dict) -> int:
-    """How many plain models a model config trains."""
-    return len(model.get('networks', [None]))
+def num_students(cfg: Config) -> int:
+    """How many plain models a config trains."""
+    cls = distiller(cfg)
+    return 1 if cls is None else len(cls.students(cfg.model))
 
 
 def published_path(path: str | Path, index: int) -> Path:
@@ -241,8 +258,9 @@ def _publish_one(
 ) -> None:
     plain = plain_config(cfg, index, keep_exits)
     state_dict = checkpoint.get('state_dict', checkpoint)
-    if is_distiller(cfg.model):
-        prefix = _students(cfg.model, keep_exits)[index][0]
+    cls = distiller(cfg)
+    if cls is not None:
+        prefix = cls.students(cfg.model, keep_exits)[index][0]
         if not any(key.startswith(prefix) for key in state_dict):
             raise ValueError(
                 f'the checkpoint holds no weights under {prefix!r}, which the config trains; give '

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from mmkd.publish import is_distiller, num_students, plain_config, published_path
+from mmkd.publish import distiller, num_students, plain_config, published_path
 from mmkd.registry import MODELS
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
@@ -53,10 +53,10 @@ def test_config_builds_its_model_and_plain_students(name, no_weights, no_random_
         if preprocessor is not None:
             cfg.model.setdefault('data_preprocessor', preprocessor)
         model = MODELS.build(cfg.model)
-        if not is_distiller(cfg.model):
+        if distiller(cfg) is None:
             return
         students = [
-            MODELS.build(plain_config(cfg, index).model) for index in range(num_students(cfg.model))
+            MODELS.build(plain_config(cfg, index).model) for index in range(num_students(cfg))
         ]
     keys = model.state_dict().keys()
     for index, student in enumerate(students):
@@ -158,9 +158,9 @@ def test_config_trains_and_evaluates(name, no_weights, coco_folder, tmp_path):
     for term in getattr(runner.model, 'terms', ()):
         assert np.isfinite(history[f'train/{term.key}'].data[0]).all()
     assert runner.iter >= 1
-    for index in range(num_students(cfg.model)):
+    for index in range(num_students(cfg)):
         path = published_path(tmp_path / 'student.pth', index)
-        assert path.exists() == is_distiller(cfg.model)
-    if is_distiller(cfg.model) and cfg.default_hooks.checkpoint.get('save_best'):
+        assert path.exists() == (distiller(cfg) is not None)
+    if distiller(cfg) is not None and cfg.default_hooks.checkpoint.get('save_best'):
         best = torch.load(tmp_path / 'best_student.pth')['state_dict']
         assert best.keys() == torch.load(tmp_path / 'student.pth')['state_dict'].keys()

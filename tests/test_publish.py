@@ -1,8 +1,11 @@
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import Registry
 
-from mmkd.publish import load_plain, plain_config, publish
+from mmkd.distillers import Distiller
+from mmkd.publish import distiller, has_exits, is_training, load_plain, plain_config, publish
 from mmkd.registry import MODELS
 
 
@@ -120,3 +123,53 @@ def test_every_peer_is_published(cfg, classifier, tmp_path):
     for index, path in enumerate(paths):
         assert torch.load(path)['state_dict'] == {'a': torch.tensor([float(index)])}
         assert Config.fromfile(path.with_suffix('.py')).model.type == 'ImageClassifier'
+
+
+@pytest.fixture
+def downstream():
+    """A project with a scope, and a distiller that shares no config key and no prefix with ours."""
+    registry = Registry('model', parent=MMENGINE_MODELS, scope='downstream')
+
+    @registry.register_module()
+    class PairDistiller(Distiller):
+        @classmethod
+        def whole_students(cls, model):
+            return [('small.', model['small']), ('tiny.', model['tiny'])]
+
+        def loss(self, inputs, data_samples):
+            return {}
+
+    yield PairDistiller
+    MMENGINE_MODELS.children.pop('downstream')
+
+
+@pytest.mark.parametrize('name', ['downstream.PairDistiller', 'PairDistiller'])
+def test_a_distiller_of_another_project_is_published(cfg, classifier, downstream, name, tmp_path):
+    cfg.custom_imports.imports = ['mmkd']
+    exits, _ = with_exits(classifier)
+    cfg.model = dict(type=name, small=exits, tiny=classifier.to_dict())
+    if name == 'PairDistiller':
+        cfg.default_scope = 'downstream'
+    assert distiller(cfg) is downstream
+    weights = {
+        'small.model.a': torch.zeros(1),
+        'small.exits.0.b': torch.zeros(2),
+        'tiny.a': torch.ones(1),
+    }
+    assert is_training(cfg, weights)
+    assert has_exits(cfg, weights)
+    paths = publish(weights, cfg, tmp_path / 'student.pth')
+    for index, path in enumerate(paths):
+        assert torch.load(path)['state_dict'] == {'a': torch.tensor([float(index)])}
+        assert Config.fromfile(path.with_suffix('.py')).model.type == 'ImageClassifier'
+
+
+def test_exits_are_seen_in_both_kinds_of_checkpoint(cfg, classifier):
+    cfg.model.student, _ = with_exits(classifier)
+    one = torch.ones(1)
+    for weights, expected in (
+        ({'student.model.a': one, 'student.exits.0.b': one}, True),
+        ({'model.a': one, 'exits.0.b': one}, True),
+        ({'a': one, 'c': one}, False),
+    ):
+        assert has_exits(cfg, weights) is expected

@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if out.suffix != '.pth':
         raise SystemExit(f'OUT must end in .pth, found {args.out}')
     cfg = Config.fromfile(args.config)
-    outs = [published_path(out, index) for index in range(num_students(cfg.model))]
+    outs = [published_path(out, index) for index in range(num_students(cfg))]
     existing = [
         str(path)
         for weights in outs

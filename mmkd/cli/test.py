@@ -16,9 +16,9 @@ from mmengine.runner import Runner
 
 from mmkd.cli.launch import add_common_arguments, load_config, prepare_distributed
 from mmkd.publish import (
+    distiller,
     has_exits,
-    has_networks,
-    is_distiller,
+    is_training,
     load_plain,
     plain_config,
     read_state_dict,
@@ -57,16 +57,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     cfg = load_config(args)
     state_dict = read_state_dict(args.checkpoint, 'CHECKPOINT')
-    keep_exits = has_exits(state_dict)
+    keep_exits = has_exits(cfg, state_dict)
     if not keep_exits and cfg.model.get('student', {}).get('threshold') is not None:
         raise SystemExit(
             f'model.student.threshold: {args.checkpoint} holds no exits; give a checkpoint of '
             'training, or one of tools/export_student.py --keep-exits'
         )
-    if has_networks(state_dict) and is_distiller(cfg.model):
+    whole = distiller(cfg).evaluated(cfg.model) if is_training(cfg, state_dict) else None
+    if whole is not None:
         # Terms, and the frozen teachers that they need, are of training alone.
-        for key in ('losses', 'teachers'):
-            cfg.model.pop(key, None)
+        cfg.model = whole
         state_dict = {k: v for k, v in state_dict.items() if not k.startswith('losses.')}
     else:
         cfg = plain_config(cfg, keep_exits=keep_exits)

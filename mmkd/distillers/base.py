@@ -6,14 +6,104 @@ import copy
 from abc import ABCMeta, abstractmethod
 from typing import Any
 
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 
+from mmkd.models.multi_exit import MultiExitClassifier
+from mmkd.publish import load_plain
 from mmkd.registry import MODELS
 
 
-class BaseDistiller(BaseModel, metaclass=ABCMeta):
-    """Base of all distillers.
+class Distiller(BaseModel, metaclass=ABCMeta):
+    """What the tools know of a distiller: which students it trains, and what it predicts with.
+
+    They ask the class, found in the registry by ``model.type``, so that no network is built.
+    """
+
+    @classmethod
+    @abstractmethod
+    def whole_students(cls, model: dict) -> list[tuple[str, dict]]:
+        """Prefix in the state dict and model config of every student, exits included.
+
+        Args:
+            model (dict): Config of the distiller.
+        """
+
+    @classmethod
+    def students(cls, model: dict, keep_exits: bool = False) -> list[tuple[str, dict]]:
+        """As :meth:`whole_students`; without ``keep_exits`` of the networks that exits start from.
+
+        Args:
+            model (dict): Config of the distiller.
+            keep_exits (bool): Whether a student with exits keeps them. Defaults to False.
+        """
+        found = cls.whole_students(model)
+        if keep_exits:
+            return found
+        return [
+            (f'{prefix}model.', student['model']) if _has_exits(student) else (prefix, student)
+            for prefix, student in found
+        ]
+
+    @classmethod
+    def evaluated(cls, model: dict) -> dict | None:
+        """Config, without frozen teachers, of what a training checkpoint is evaluated with.
+
+        None, the default, where that is the student alone.
+        """
+        return None
+
+    def _warm_started(self) -> nn.Module:
+        """The student that takes the weights of a plain model given as ``load_from``."""
+        return self.student
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Load a plain student's weights into the student, and a distiller's as torch does.
+
+        Raises:
+            ValueError: If the weights are neither the distiller's nor fit the student.
+        """
+        # Inside of another module the keys have a prefix: that is a whole checkpoint.
+        if state_dict and not prefix and not state_dict.keys() & self.state_dict().keys():
+            student = self._warm_started()
+            if isinstance(student, MultiExitClassifier) and not (
+                state_dict.keys() & student.state_dict().keys()
+            ):
+                student = student.model
+            load_plain(
+                student,
+                dict(state_dict),
+                'load_from',
+                'Give weights of that very model, or keep those that fit by '
+                "init_cfg=dict(type='Pretrained', checkpoint=FILE) in the student's config "
+                'in place of load_from',
+            )
+            print_log(
+                f'load_from: the student {type(student).__name__} starts from the '
+                f'{len(state_dict)} weights of a plain model',
+                logger='current',
+            )
+            # The rest of the load, module by module, then changes nothing and misses nothing.
+            state_dict.clear()
+            state_dict.update(self.state_dict())
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    @abstractmethod
+    def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
+        """Return the students' own losses and the distillation terms."""
+
+
+def _has_exits(student: dict) -> bool:
+    kind = student['type']
+    kind = MODELS.get(kind) if isinstance(kind, str) else kind
+    return isinstance(kind, type) and issubclass(kind, MultiExitClassifier)
+
+
+class BaseDistiller(Distiller):
+    """Base of the distillers of one student.
 
     The student is an ordinary mmdet or mmpretrain model under the attribute ``student``; it alone
     predicts. The distiller's data preprocessor is the student's.
@@ -32,6 +122,10 @@ class BaseDistiller(BaseModel, metaclass=ABCMeta):
         super().__init__(data_preprocessor=student.data_preprocessor)
         self.student = student
 
+    @classmethod
+    def whole_students(cls, model: dict) -> list[tuple[str, dict]]:
+        return [('student.', model['student'])]
+
     def forward(
         self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor'
     ) -> Any:
@@ -48,7 +142,3 @@ class BaseDistiller(BaseModel, metaclass=ABCMeta):
         if mode == 'loss':
             return self.loss(inputs, data_samples)
         return self.student(inputs, data_samples, mode=mode)
-
-    @abstractmethod
-    def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
-        """Return the student's own losses and the distillation terms."""

@@ -20,9 +20,8 @@ from mmkd.models.multi_exit import predictions
 from mmkd.registry import MODELS
 from mmkd.taps import Additions, Taps
 
-from .base import BaseDistiller
-from .offline import OfflineDistiller
-from .terms import Term, build_terms, paths_of, read, shapes
+from .term_distiller import TermDistiller
+from .terms import Term, paths_of, read, shapes
 
 #: Names of the two trained networks in taps.
 STUDENT, TEACHER = 'student', 'teacher'
@@ -163,7 +162,7 @@ class Connections(BaseModule):
 
 
 @MODELS.register_module()
-class ConnectionDistiller(OfflineDistiller):
+class ConnectionDistiller(TermDistiller):
     r"""Train a student together with a teacher generated from it and fed with its features.
 
     .. math:: L = L_\text{student} + L_\text{teacher}, \qquad
@@ -226,8 +225,7 @@ class ConnectionDistiller(OfflineDistiller):
         input_shape: tuple[int, int, int] = (3, 64, 64),
         data_preprocessor: dict | None = None,
     ) -> None:
-        # Not OfflineDistiller's, which insists on a frozen teacher.
-        BaseDistiller.__init__(self, student, data_preprocessor)
+        super().__init__(student, losses or {}, teachers or {}, data_preprocessor)
         if not isinstance(self.student, ImageClassifier):
             raise TypeError(
                 f'model.student is a {type(self.student).__name__}; ConnectionDistiller takes an '
@@ -238,8 +236,6 @@ class ConnectionDistiller(OfflineDistiller):
                 'model.student: with_cp=True runs parts of the forward again, without the '
                 'connections; set with_cp=False'
             )
-        self.terms, self.losses = build_terms(losses or {})
-        self._build_teachers(teachers or {})
         self._check_names()
         self.teacher = _call('teacher_generator', generate_teacher, self.student, teacher_generator)
         self.points: list[str] = []
@@ -255,6 +251,10 @@ class ConnectionDistiller(OfflineDistiller):
                 'or teacher_generator'
             ) from error
         self.train()
+
+    @classmethod
+    def evaluated(cls, model: dict) -> dict:
+        return {key: value for key, value in model.items() if key not in ('losses', 'teachers')}
 
     def _check_names(self) -> None:
         for name in (STUDENT, TEACHER):

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from mmkd.registry import MODELS
 from mmkd.taps import Taps
 
-from .offline import OfflineDistiller, run_features
+from .offline import OfflineDistiller
 from .teacher import Teacher
+from .term_distiller import run_features
 from .terms import Term, paths_of
 
 _ROI = re.compile(r'roi_head\.(?P<kind>bbox|mask)_(head|roi_extractor)(\.(?P<stage>\d+))?(?!\w)')

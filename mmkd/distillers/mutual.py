@@ -8,15 +8,17 @@ from functools import partial
 from typing import Any
 
 import torch
-from mmengine.model import BaseModel, ModuleList
+from mmengine.model import ModuleList
 from torch import Tensor, nn
 
 from mmkd.models.multi_exit import MAIN, MultiExitClassifier, evaluating, predictions
 from mmkd.registry import MODELS
 
+from .base import Distiller
+
 
 @MODELS.register_module()
-class MutualDistiller(BaseModel):
+class MutualDistiller(Distiller):
     r"""Train peers of any architecture from scratch, all in one step on the same batch.
 
     Every network and its auxiliary classifiers, its exits, run on the batch; ``objective`` makes
@@ -92,6 +94,18 @@ class MutualDistiller(BaseModel):
             raise TypeError(f'model.objective: {error}') from error
         self._build_objective()
 
+    @classmethod
+    def whole_students(cls, model: dict) -> list[tuple[str, dict]]:
+        # Peers are written without their type.
+        return [
+            (f'networks.{index}.', dict(type='mmkd.MultiExitClassifier', **network))
+            for index, network in enumerate(model['networks'])
+        ]
+
+    @classmethod
+    def evaluated(cls, model: dict) -> dict:
+        return model
+
     @torch.no_grad()
     def _build_objective(self) -> None:
         """Let the objective see the shapes it will get, in a forward of a dummy batch."""
@@ -109,6 +123,10 @@ class MutualDistiller(BaseModel):
     def student(self) -> nn.Module:
         """The first network, without exits."""
         return self.networks[0].model
+
+    def _warm_started(self) -> nn.Module:
+        # The first only: peers that start alike have little to teach each other.
+        return self.networks[0]
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Return the terms of every network's loss."""

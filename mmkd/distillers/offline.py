@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmkd.registry import MODELS
 from mmkd.taps import Taps
 
-from .base import BaseDistiller
-from .teacher import Teacher
-from .terms import Term, build_terms, note_pretraining, paths_of, read, shapes
-
-#: Name of a single, unnamed teacher.
-_ONLY = ''
-
-
-def only_features(paths: list[str]) -> bool:
-    """Whether all taps lie before the head."""
-    return all(path.startswith(('backbone', 'neck')) for path in paths)
-
-
-def run_features(model: nn.Module, paths: list[str], inputs: Tensor) -> Any:
-    """Run backbone and neck as far as ``paths`` need; the features, for heads to go on from."""
-    if all(path.startswith('backbone') for path in paths):
-        return model.backbone(inputs)
-    return model.extract_feat(inputs)
+from .term_distiller import ONLY, TermDistiller
 
 
 @MODELS.register_module()
-class OfflineDistiller(BaseDistiller):
+class OfflineDistiller(TermDistiller):
     r"""Train a student with terms against frozen teachers.
 
     .. math:: L = w L_\text{student} + \sum_i L_i(\text{student taps}_i, \text{teacher taps}_i)
@@ -75,34 +56,17 @@ class OfflineDistiller(BaseDistiller):
         input_shape: tuple[int, int, int] = (3, 64, 64),
         data_preprocessor: dict | None = None,
     ) -> None:
-        super().__init__(student, data_preprocessor)
         if (teacher is None) == (teachers is None):
             raise ValueError('give either model.teacher or model.teachers (a dict of them by name)')
+        teachers = {ONLY: teacher} if teachers is None else teachers
+        super().__init__(student, losses, teachers, data_preprocessor)
         self.student_loss_weight = student_loss_weight
-        self.terms, self.losses = build_terms(losses)
-        self._build_teachers({_ONLY: teacher} if teachers is None else teachers)
         self._build_losses(input_shape)
-
-    def _build_teachers(self, teachers: dict[str, dict]) -> None:
-        # Set past nn.Module, which would take the teachers into the module tree.
-        self.__dict__['teachers'] = {}
-        for name, cfg in teachers.items():
-            key = 'model.teacher' if name == _ONLY else f'model.teachers.{name}'
-            try:
-                self.teachers[name] = Teacher(self.data_preprocessor, **cfg, key=key)
-            except TypeError as error:
-                raise TypeError(f'{key}: {error}') from error
-
-    def _apply(self, fn: Any, recurse: bool = True) -> OfflineDistiller:
-        super()._apply(fn, recurse)
-        for teacher in self.teachers.values():
-            teacher.apply_(fn, recurse)
-        return self
 
     def _locate(self, path: str) -> tuple[str, str]:
         """Split a teacher tap into the teacher's name and the path in it."""
-        if _ONLY in self.teachers:
-            return _ONLY, path
+        if ONLY in self.teachers:
+            return ONLY, path
         name, colon, rest = path.partition(':')
         if not colon or name not in self.teachers:
             raise ValueError(
@@ -110,93 +74,6 @@ class OfflineDistiller(BaseDistiller):
                 f"'name:path' with a name of {sorted(self.teachers)}"
             )
         return name, rest
-
-    def _student_paths(self, terms: list[Term]) -> list[str]:
-        """What to tap in the student: the terms' taps."""
-        return [path for term in terms for path in paths_of(term.student)]
-
-    def _teacher_paths(self, terms: list[Term]) -> dict[str, list[str]]:
-        """What to tap in each teacher: the terms' taps."""
-        located = [self._locate(path) for term in terms for path in paths_of(term.teacher)]
-        return {name: [p for n, p in located if n == name] for name in self.teachers}
-
-    def _run_teacher(
-        self, teacher: Teacher, paths: list[str], inputs: Tensor, student: Taps
-    ) -> None:
-        """Run a teacher as far as ``paths`` need."""
-        if only_features(paths):
-            run_features(teacher.model, paths, inputs)
-        else:
-            teacher.model(inputs, mode='tensor')
-
-    def _teacher_records(
-        self, terms: list[Term], inputs: Tensor, data_samples: list | None, student: Taps
-    ) -> dict[str, Taps]:
-        records = {}
-        for name, paths in self._teacher_paths(terms).items():
-            if not paths:
-                continue
-            teacher = self.teachers[name]
-            with torch.no_grad(), Taps(teacher.model, paths) as records[name]:
-                batch = teacher.renormalize(inputs, data_samples)
-                self._run_teacher(teacher, paths, batch, student)
-        return records
-
-    def _sides(self, term: Term, student: Taps, teachers: dict[str, Taps]) -> tuple[Any, Any]:
-        """The tensors that a term compares."""
-        return read(student, term.student), self._teacher_side(term, teachers)
-
-    def _teacher_side(self, term: Term, teachers: dict[str, Taps]) -> Any:
-        def from_teacher(path: str) -> Any:
-            name, rest = self._locate(path)
-            return teachers[name][rest]
-
-        return read(from_teacher, term.teacher)
-
-    def _dry_samples(self, input_shape: tuple[int, int, int]) -> list | None:
-        """Data samples of the dry forward's two images, if the models need any."""
-        return None
-
-    @torch.no_grad()
-    def _build_losses(self, input_shape: tuple[int, int, int]) -> None:
-        """Let every loss see the shapes it will get, in a forward of a dummy batch."""
-        inputs = torch.linspace(-1, 1, 2 * torch.Size(input_shape).numel())
-        inputs = inputs.view(2, *input_shape)
-        samples = self._dry_samples(input_shape)
-        student = self._dry_student(inputs, samples)
-        teachers = self._teacher_records(self.terms, inputs, samples, student)
-        for term in self.terms:
-            try:
-                sides = self._sides(term, student, teachers)
-            except RuntimeError as error:
-                raise ValueError(f'losses.{term.name}: {error}') from error
-            try:
-                self.losses[term.name].build(*sides)
-            except ValueError as error:
-                raise ValueError(
-                    f'losses.{term.name} (student={term.student!r} of {shapes(sides[0])}, '
-                    f'teacher={term.teacher!r} of {shapes(sides[1])}): {error}'
-                ) from error
-
-    def _dry_student(self, inputs: Tensor, samples: list | None) -> Taps:
-        paths = self._student_paths(self.terms)
-        training = {module: module.training for module in self.student.modules()}
-        self.student.eval()
-        try:
-            with Taps(self.student, paths) as record:
-                if only_features(paths):
-                    run_features(self.student, paths, inputs)
-                else:
-                    self.student(inputs, samples, mode='tensor')
-        except RuntimeError as error:
-            raise ValueError(
-                f'the dry forward of the student with images of {tuple(inputs.shape[1:])} failed: '
-                f'{error}; set model.input_shape to a size it takes'
-            ) from error
-        finally:
-            for module, was_training in training.items():
-                module.training = was_training
-        return record
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Return the student's own losses and one entry ``loss_<name>`` a term.
@@ -219,76 +96,6 @@ class OfflineDistiller(BaseDistiller):
         }
         teachers = self._teacher_records(active, inputs, data_samples, student)
         return self._with_terms(losses, student, teachers, data_samples)
-
-    def _active_terms(self) -> list[Term]:
-        return [term for term in self.terms if term.factor()]
-
-    def _with_terms(
-        self,
-        losses: dict[str, Tensor],
-        student: Taps,
-        teachers: dict[str, Taps],
-        data_samples: list,
-    ) -> dict[str, Tensor]:
-        """Add every term's entry to ``losses``."""
-        for term in self.terms:
-            if term.key in losses:
-                raise ValueError(
-                    f"losses.{term.name} is logged as {term.key!r}, which is one of the student's "
-                    f'own losses {sorted(losses)}; rename the term'
-                )
-            loss, factor = self.losses[term.name], term.factor()
-            if factor:
-                sides = self._sides(term, student, teachers)
-                losses[term.key] = factor * loss(*sides, data_samples)
-            else:
-                # DDP waits for a gradient of every parameter.
-                zeros = [0 * p.sum() for p in loss.parameters() if p.requires_grad]
-                losses[term.key] = sum(zeros, start=next(self.parameters()).new_zeros(()))
-        return losses
-
-    def pretrain_losses(
-        self, inputs: Tensor, data_samples: list, names: Sequence[str]
-    ) -> dict[str, Tensor]:
-        """Return what a pre-training phase minimises, one entry ``loss_<name>`` a term.
-
-        It is the term's ``pretrain_loss`` of the teacher's side where the loss has one, else the
-        term itself. The student's own losses are not there.
-
-        Args:
-            inputs (Tensor): Batch normalised for the student, (N, C, H, W).
-            data_samples (list): The batch's data samples.
-            names (sequence of str): The terms, keys of ``losses``.
-
-        Raises:
-            KeyError: If there is no term of a name.
-        """
-        for name in names:
-            if name not in self.losses:
-                raise KeyError(
-                    f'PretrainHook.losses has {name!r}; expected keys of model.losses: '
-                    f'{sorted(self.losses.keys())}'
-                )
-        note_pretraining(names)
-        terms = [term for term in self.terms if term.name in names]
-        paths = self._student_paths(
-            [term for term in terms if not hasattr(self.losses[term.name], 'pretrain_loss')]
-        )
-        with Taps(self.student, paths) as student:
-            if only_features(paths):
-                if paths:
-                    run_features(self.student, paths, inputs)
-            else:
-                self.student(inputs, data_samples, mode='loss')
-        teachers = self._teacher_records(terms, inputs, data_samples, student)
-        losses = {}
-        for term in terms:
-            loss = self.losses[term.name]
-            if hasattr(loss, 'pretrain_loss'):
-                losses[term.key] = loss.pretrain_loss(self._teacher_side(term, teachers))
-            else:
-                losses[term.key] = loss(*self._sides(term, student, teachers), data_samples)
-        return losses
 
     def _weighted(self, value: Any) -> Any:
         if self.student_loss_weight == 1.0:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmkd.taps import Taps
 
-if TYPE_CHECKING:
-    from .multi_exit import MultiExitClassifier
+
+class WithExits(Protocol):
+    """A classifier ``model`` and ``exits`` that start at its ``taps``, one each."""
+
+    model: nn.Module
+    exits: Sequence[nn.Module]
+    taps: Sequence[str]
 
 
 class _AllLeft(BaseException):
@@ -22,7 +27,7 @@ class _AllLeft(BaseException):
 class _Leaving(Taps):
     """Run each exit when its tap is reached, and let the confident samples leave there."""
 
-    def __init__(self, network: MultiExitClassifier, thresholds: Sequence[float]) -> None:
+    def __init__(self, network: WithExits, thresholds: Sequence[float]) -> None:
         super().__init__(network.model, network.taps)
         self.network, self.thresholds = network, thresholds
         self.logits = self.taken = None
@@ -46,7 +51,7 @@ class _Leaving(Taps):
 
 
 def early_exit(
-    network: MultiExitClassifier, inputs: Tensor, thresholds: Sequence[float]
+    network: WithExits, inputs: Tensor, thresholds: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
     """Classify each sample by the first exit that is confident enough, the main one at the latest.
 

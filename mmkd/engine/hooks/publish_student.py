@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from mmkd.publish import is_distiller, publish
+from mmkd.publish import distiller, publish
 from mmkd.registry import HOOKS
 
 
@@ -31,7 +31,7 @@ class PublishStudentHook(Hook):
 
     @master_only
     def after_train(self, runner: Runner) -> None:
-        if not is_distiller(runner.cfg.model):
+        if distiller(runner.cfg) is None:
             return
         last = runner.message_hub.get_info('last_ckpt')
         if last is None:
