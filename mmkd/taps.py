@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 _PATH = re.compile(
-    r'(?P<module>\w+(\.\w+)*)(@(?P<call>\d+))?(?P<input>:input)?(?P<indices>(\[\d+\])*)'
+    r'(?P<module>\w+(\.\w+)*)(@(?P<call>-?\d+))?(?P<input>:input)?(?P<indices>(\[\d+\])*)'
 )
 
 
@@ -29,11 +29,12 @@ class Tap:
     ``'head.fc:input'``                    the first positional input
     ``'roi_head.bbox_roi_extractor:input[1]'``  the second positional input
     ``'bbox_head.retina_cls@0'``           the output of its first call alone
-    ``'bbox_head.retina_cls@0:input'``     the input of its first call alone
+    ``'backbone.layer1.2.relu@-1:input'``  the input of its last call alone
     =====================================  ==========================================
 
     A module that runs once in a forward gives what the table says; one that runs n times, such as a
-    head that all levels share, gives a list of that, one entry a call in the order of the calls.
+    head that all levels share or the ReLU of a residual block, gives a list of that, one entry a
+    call in the order of the calls.
 
     Args:
         path (str): The path.
@@ -139,10 +140,8 @@ class Taps:
         self._stack.close()
 
     def _called(self, path: str, value: Any) -> Any:
-        call = self._count[path]
         self._count[path] += 1
-        if self._taps[path].call in (None, call):
-            self._keep(path, self._taps[path].pick(value))
+        self._keep(path, self._taps[path].pick(value))
         return value
 
     def _keep(self, path: str, value: Any) -> None:
@@ -174,16 +173,22 @@ class Taps:
                 f'{self._expected[path]} times in that of the dummy images; tap one that runs '
                 'equally often for all images'
             )
-        if path not in self._records:
-            found = f'its module ran {count} times' if count else 'tap a module that runs'
-            raise RuntimeError(f'tap {path!r} was not reached in the forward pass; {found}')
-        if any(t._version != version for _, kept in self._records[path] for t, version in kept):
+        if not count:
+            raise RuntimeError(
+                f'tap {path!r} was not reached in the forward pass; tap a module that runs'
+            )
+        records, call = self._records[path], self._taps[path].call
+        if call is not None:
+            if not -count <= call < count:
+                raise RuntimeError(f'tap {path!r}: there is no call @{call}, found {count}')
+            records = [records[call]]
+        if any(tensor._version != version for _, kept in records for tensor, version in kept):
             raise RuntimeError(
                 f'tap {path!r}: the tensor was overwritten in place after it was tapped; tap the '
                 "input of the module that overwrites it (such as '...relu:input'), its output, or "
                 'set inplace=False there'
             )
-        values = [value for value, _ in self._records[path]]
+        values = [value for value, _ in records]
         return values[0] if len(values) == 1 else values
 
 
