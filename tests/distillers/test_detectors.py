@@ -116,7 +116,7 @@ def test_the_other_detection_losses_train_what_lies_before_their_taps(
 
 
 @pytest.mark.parametrize(
-    'path', ['bbox_head.cls_convs.0.conv', 'bbox_head.retina_cls', 'bbox_head[0]', 'bbox_head[1]']
+    'path', ['bbox_head.cls_convs.0', 'bbox_head.retina_cls', 'bbox_head[0]', 'bbox_head[1]']
 )
 def test_a_head_that_levels_share_is_learnt_on_all_of_them(
     retinanet, save_teacher, scene_batch, path
