@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.structures.mask import BitmapMasks
+from mmengine.config import ConfigDict
 from mmengine.hub import get_config
 
 from mmkd.distillers import DetectionDistiller
@@ -128,8 +129,7 @@ def tiny(name):
             necks[0][key] = channels[-1] if one else channels
         if 'panoptic_head' in cfg:
             cfg['panoptic_head']['in_channels'] = channels
-    cfg['_scope_'] = 'mmdet'
-    return cfg
+    return ConfigDict(_scope_='mmdet', **cfg)
 
 
 def scenes(num_classes=1):
