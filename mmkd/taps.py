@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from functools import partial
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial, wraps
 from typing import Any
 
 from torch import Tensor, nn
 
-_PATH = re.compile(r'(?P<module>\w+(\.\w+)*)(?P<input>:input)?(?P<indices>(\[\d+\])*)')
+_PATH = re.compile(
+    r'(?P<module>\w+(\.\w+)*)(@(?P<call>-?\d+))?(?P<input>:input)?(?P<indices>(\[\d+\])*)'
+)
 
 
 class Tap:
@@ -25,7 +28,13 @@ class Tap:
     ``'neck[0]'``                          one element of it
     ``'head.fc:input'``                    the first positional input
     ``'roi_head.bbox_roi_extractor:input[1]'``  the second positional input
+    ``'bbox_head.retina_cls@0'``           the output of its first call alone
+    ``'backbone.layer1.2.relu@-1:input'``  the input of its last call alone
     =====================================  ==========================================
+
+    A module that runs once in a forward gives what the table says; one that runs n times, such as a
+    head that all levels share or the ReLU of a residual block, gives a list of that, one entry a
+    call in the order of the calls.
 
     Args:
         path (str): The path.
@@ -39,15 +48,29 @@ class Tap:
         if match is None:
             raise ValueError(
                 f'tap {path!r} cannot be read; expected a module path such as '
-                "'backbone.layer2', 'neck[0]', 'head.fc:input' or 'a.b:input[1]'"
+                "'backbone.layer2', 'neck[0]', 'head.fc:input', 'a.b:input[1]' or 'a.b@0[1]'"
             )
         self.path = path
         self.module: str = match['module']
+        self.call = None if match['call'] is None else int(match['call'])
         self.is_input = match['input'] is not None
         indices = [int(i) for i in re.findall(r'\d+', match['indices'])]
         if self.is_input and not indices:
             indices = [0]
         self.indices = indices
+
+    def pick(self, value: Any) -> Any:
+        """What is tapped of the positional inputs or the output of one call.
+
+        Raises:
+            ValueError: If there is no such element.
+        """
+        for index in self.indices:
+            if not isinstance(value, (tuple, list)) or index >= len(value):
+                found = f'{len(value)} elements' if isinstance(value, (tuple, list)) else 'one'
+                raise ValueError(f'tap {self.path!r}: there is no element [{index}], found {found}')
+            value = value[index]
+        return value
 
     def find(self, model: nn.Module) -> nn.Module:
         """Return the tapped submodule of ``model``.
@@ -70,14 +93,17 @@ class Tap:
 class Taps:
     """Record tapped tensors of a model while the context is open.
 
-    Hooks live only inside the context, so a model can be deep-copied, pickled and compiled outside
-    of it. A module that is called several times gives its last call. The record can be read after
-    the context is closed. A module that works in place (``ReLU(inplace=True)``) and whose *input*
-    is tapped runs out of place meanwhile, so that the tapped tensor keeps its values.
+    The ``forward`` of a tapped module is wrapped inside the context only, so a model can be
+    deep-copied, pickled and compiled outside of it, and what is computed again in the backward is
+    not recorded. Not a hook: mmdet calls ``head.forward(x)``, which passes hooks by. The record can
+    be read after the context is closed. A module that works in place (``ReLU(inplace=True)``) and
+    whose *input* is tapped runs out of place meanwhile, so that the tapped tensor keeps its values.
 
     Args:
         model (nn.Module): The model.
         paths (sequence of str): Tap paths, see :class:`Tap`.
+        calls (dict[str, int], optional): How often the modules of some taps have to run. None is
+            prescribed by default.
 
     Raises:
         ValueError: If a path cannot be parsed or names no module of ``model``.
@@ -88,66 +114,82 @@ class Taps:
         >>> feature = record['backbone.layer2']
     """
 
-    def __init__(self, model: nn.Module, paths: Sequence[str]) -> None:
+    def __init__(
+        self, model: nn.Module, paths: Sequence[str], calls: Mapping[str, int] | None = None
+    ) -> None:
         self._taps = {path: Tap(path) for path in paths}
         self._modules = {path: tap.find(model) for path, tap in self._taps.items()}
-        self._records: dict[str, tuple[Any, list[tuple[Tensor, int]]]] = {}
+        self._expected = calls or {}
+        self._count: Counter[str] = Counter()
+        self._records: dict[str, list[tuple[Any, list[tuple[Tensor, int]]]]] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Taps:
         for path, module in self._modules.items():
-            if self._taps[path].is_input:
-                handle = module.register_forward_pre_hook(partial(self._keep_input, path))
-                if getattr(module, 'inplace', False) is True:
-                    module.inplace = False
-                    self._stack.callback(setattr, module, 'inplace', True)
-            else:
-                handle = module.register_forward_hook(partial(self._keep_output, path))
-            self._stack.callback(handle.remove)
+            called = partial(self._called, path)
+            if not self._taps[path].is_input:
+                self._stack.enter_context(_wrapped(module, after=called))
+                continue
+            if getattr(module, 'inplace', False) is True:
+                module.inplace = False
+                self._stack.callback(setattr, module, 'inplace', True)
+            self._stack.enter_context(_wrapped(module, before=called))
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._stack.close()
 
-    def _keep_input(self, path: str, module: nn.Module, args: tuple) -> None:
-        self._keep(path, args)
-
-    def _keep_output(self, path: str, module: nn.Module, args: tuple, output: Any) -> None:
-        self._keep(path, output)
+    def _called(self, path: str, value: Any) -> Any:
+        self._count[path] += 1
+        self._keep(path, self._taps[path].pick(value))
+        return value
 
     def _keep(self, path: str, value: Any) -> None:
-        for index in self._taps[path].indices:
-            if not isinstance(value, (tuple, list)) or index >= len(value):
-                found = f'{len(value)} elements' if isinstance(value, (tuple, list)) else 'one'
-                raise ValueError(f'tap {path!r}: there is no element [{index}], found {found}')
-            value = value[index]
         # Tensors of torch.inference_mode have no version.
-        tensors = [t for t in _tensors(value) if not t.is_inference()]
-        self._records[path] = (value, [(t, t._version) for t in tensors])
+        versions = [(t, t._version) for t in tensors(value) if not t.is_inference()]
+        self._records.setdefault(path, []).append((value, versions))
 
     @property
     def reached(self) -> list[str]:
         """The taps that were reached, in the order of their first call."""
         return list(self._records)
 
+    @property
+    def calls(self) -> dict[str, int]:
+        """How often the module of each tap ran."""
+        return dict(self._count)
+
     def __getitem__(self, path: str) -> Any:
-        """Return what was tapped at ``path``.
+        """Return what was tapped at ``path``; of a module that ran several times, a list.
 
         Raises:
-            RuntimeError: If the tap was not reached, or its tensor was overwritten in place since.
+            RuntimeError: If the tap was not reached, its module ran more or less often than
+                prescribed, or its tensor was overwritten in place since.
         """
-        if path not in self._records:
+        count = self._count[path]
+        if count != self._expected.get(path, count):
+            raise RuntimeError(
+                f'tap {path!r}: the module ran {count} times in this forward pass and '
+                f'{self._expected[path]} times in that of the dummy images; tap one that runs '
+                'equally often for all images'
+            )
+        if not count:
             raise RuntimeError(
                 f'tap {path!r} was not reached in the forward pass; tap a module that runs'
             )
-        value, versions = self._records[path]
-        if any(tensor._version != version for tensor, version in versions):
+        records, call = self._records[path], self._taps[path].call
+        if call is not None:
+            if not -count <= call < count:
+                raise RuntimeError(f'tap {path!r}: there is no call @{call}, found {count}')
+            records = [records[call]]
+        if any(tensor._version != version for _, kept in records for tensor, version in kept):
             raise RuntimeError(
                 f'tap {path!r}: the tensor was overwritten in place after it was tapped; tap the '
                 "input of the module that overwrites it (such as '...relu:input'), its output, or "
                 'set inplace=False there'
             )
-        return value
+        values = [value for value, _ in records]
+        return values[0] if len(values) == 1 else values
 
 
 class Additions:
@@ -185,8 +227,7 @@ class Additions:
     def __enter__(self) -> Additions:
         self._waiting = set(self._modules)
         for path, module in self._modules.items():
-            handle = module.register_forward_hook(partial(self._add, path))
-            self._stack.callback(handle.remove)
+            self._stack.enter_context(_wrapped(module, after=partial(self._add, path)))
         return self
 
     def __exit__(self, error: type[BaseException] | None, *exc_info: object) -> None:
@@ -197,7 +238,7 @@ class Additions:
                 'forward pass; name a module that runs'
             )
 
-    def _add(self, path: str, module: nn.Module, args: tuple, output: Any) -> Tensor:
+    def _add(self, path: str, output: Any) -> Tensor:
         if path not in self._waiting:
             raise RuntimeError(f'{path!r} runs more than once in a forward pass; add elsewhere')
         self._waiting.remove(path)
@@ -211,11 +252,40 @@ class Additions:
         return output + summand
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def _same(value: Any) -> Any:
+    return value
+
+
+@contextmanager
+def _wrapped(
+    module: nn.Module,
+    before: Callable[[tuple], Any] = _same,
+    after: Callable[[Any], Any] = _same,
+) -> Iterator[None]:
+    """Let ``before`` see the positional inputs of every call; ``after`` may replace the output."""
+    inner, own = module.forward, vars(module).get('forward')
+
+    @wraps(inner)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        before(args)
+        return after(inner(*args, **kwargs))
+
+    module.forward = forward
+    try:
+        yield
+    finally:
+        if own is None:
+            del module.forward
+        else:
+            module.forward = own
+
+
+def tensors(value: Any) -> Iterator[Tensor]:
+    """All tensors in nested tuples, lists and dicts."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, (tuple, list)):
         for item in value:
-            yield from _tensors(item)
+            yield from tensors(item)
     elif isinstance(value, dict):
-        yield from _tensors(list(value.values()))
+        yield from tensors(list(value.values()))

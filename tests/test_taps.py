@@ -4,6 +4,7 @@ import pickle
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from mmkd.taps import Additions, Taps
 
@@ -65,20 +66,19 @@ def test_gradient_flows_through_a_tap(net, image):
     assert net.block.conv.weight.grad.abs().sum() > 0
 
 
-def test_no_hook_stays_and_the_model_copies_and_pickles(net, image):
+def test_nothing_stays_and_the_model_copies_and_pickles(net, image):
     with Taps(net, ['block', 'block.relu:input']):
         net(image)
     for module in net.modules():
-        assert not module._forward_hooks
-        assert not module._forward_pre_hooks
+        assert 'forward' not in vars(module)
     assert net.block.relu.inplace is True
     assert torch.equal(copy.deepcopy(net)(image)[0], pickle.loads(pickle.dumps(net))(image)[0])
 
 
-def test_hooks_go_when_the_forward_raises(net):
+def test_nothing_stays_when_the_forward_raises(net):
     with pytest.raises(RuntimeError), Taps(net, ['block']):
         net(torch.randn(2, 5, 4, 4))
-    assert not net.block._forward_hooks
+    assert 'forward' not in vars(net.block)
 
 
 def test_unknown_path_names_the_nearest(net):
@@ -129,12 +129,104 @@ def test_input_of_an_in_place_module_keeps_its_values(image):
     assert torch.equal(record['0'], record['1:input'])
 
 
-def test_a_module_called_twice_gives_its_last_call(image):
-    relu = nn.ReLU()
-    net = nn.Sequential(relu, nn.Conv2d(3, 3, 1), relu)
-    with Taps(net, ['0']) as record:
-        out = net(image)
-    assert record['0'] is out
+class Shared(nn.Module):
+    """A head that all levels share."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1)
+        self.split = Pyramid()
+
+    def forward(self, levels):
+        return [self.conv(level) for level in levels], [self.split(level) for level in levels]
+
+
+class TestCalls:
+    @pytest.fixture
+    def levels(self):
+        return [torch.randn(1, 3, n, n) for n in (4, 2, 1)]
+
+    def test_a_module_that_runs_several_times_gives_all_calls_in_order(self, levels):
+        net = Shared()
+        with Taps(net, ['conv', 'conv:input', 'split[1]']) as record:
+            maps, pairs = net(levels)
+        for got, wanted in (
+            (record['conv'], maps),
+            (record['conv:input'], levels),
+            (record['split[1]'], [pair[1] for pair in pairs]),
+        ):
+            assert isinstance(got, list)
+            assert all(a is b for a, b in zip(got, wanted, strict=True))
+        assert record.calls == {'conv': 3, 'conv:input': 3, 'split[1]': 3}
+
+    def test_gradient_flows_through_every_call(self, levels):
+        net = Shared()
+        with Taps(net, ['conv:input', 'conv']) as record:
+            net([level.requires_grad_() for level in levels])
+        sum(x.sum() for x in record['conv']).backward()
+        assert all(level.grad.abs().sum() > 0 for level in levels)
+
+    def test_one_call_can_be_chosen(self, levels):
+        net = Shared()
+        with Taps(net, ['conv@0', 'conv@-1', 'conv@1:input', 'split@1[0]']) as record:
+            maps, pairs = net(levels)
+        assert record['conv@0'] is maps[0]
+        assert record['conv@-1'] is maps[2]
+        assert record['conv@1:input'] is levels[1]
+        assert record['split@1[0]'] is pairs[1][0]
+
+    def test_a_call_that_does_not_happen_is_named(self, levels):
+        net = Shared()
+        with Taps(net, ['conv@3']) as record:
+            net(levels)
+        with pytest.raises(RuntimeError, match="'conv@3': there is no call @3, found 3"):
+            record['conv@3']
+
+    @pytest.mark.parametrize('path', ['conv', 'conv@0'])
+    def test_another_number_of_calls_than_prescribed_is_refused(self, levels, path):
+        net = Shared()
+        for used in (levels, levels[:2]):
+            with Taps(net, [path], {path: 2}) as record:
+                net(used)
+            if len(used) == 2:
+                assert record[path] is not None
+            else:
+                with pytest.raises(RuntimeError, match=f"{path}'.*ran 3 times.*2 times"):
+                    record[path]
+
+    def test_any_call_that_is_overwritten_is_refused(self, levels):
+        net = Shared()
+        with Taps(net, ['conv']) as record:
+            maps, _ = net(levels)
+        maps[1].detach().zero_()
+        with pytest.raises(RuntimeError, match="'conv'.*overwritten"):
+            record['conv']
+
+    def test_a_forward_that_is_called_past_the_module_is_seen_once(self, levels):
+        net = Shared()
+        with Taps(net, ['conv']) as record:
+            direct = net.conv.forward(levels[0])
+        assert record['conv'] is direct
+
+    def test_what_the_backward_computes_again_is_not_recorded(self, image):
+        net = Block()
+        with Taps(net, ['conv']) as record:
+            out = checkpoint(net, image.requires_grad_(), use_reentrant=True)
+        assert not record['conv'].requires_grad
+        out.sum().backward()
+        assert record.calls == {'conv': 1}
+
+
+def test_an_input_that_the_module_overwrites_is_refused(image):
+    class InPlace(nn.Module):
+        def forward(self, x):
+            return x.relu_()
+
+    net = nn.Sequential(nn.Conv2d(3, 3, 1), InPlace())
+    with Taps(net, ['1:input']) as record:
+        net(image)
+    with pytest.raises(RuntimeError, match="'1:input'.*overwritten in place"):
+        record['1:input']
 
 
 class TestAdditions:
@@ -157,12 +249,12 @@ class TestAdditions:
             net(image)
         assert torch.equal(after['block'], before['block'] + 1)
 
-    def test_no_hook_stays(self, net, image):
+    def test_nothing_stays(self, net, image):
         with Additions(net, {'block': lambda: torch.zeros(2, 3, 4, 4)}):
             net(image)
         with pytest.raises(RuntimeError, match='expected input'), Additions(net, {'block': None}):
             net(torch.randn(2, 5, 4, 4))
-        assert not net.block._forward_hooks
+        assert 'forward' not in vars(net.block)
 
     @pytest.mark.parametrize('path', ['block:input', 'neck[0]'])
     def test_anything_but_the_output_of_a_module_is_refused(self, net, path):

@@ -6,9 +6,9 @@ model = dict(
             type='ReviewKDLoss',
             student=['backbone.layer1', 'backbone.layer2', 'backbone.layer3', 'neck[0]'],
             teacher=[
-                'backbone.layer1.2.relu:input',
-                'backbone.layer2.2.relu:input',
-                'backbone.layer3.2.relu:input',
+                'backbone.layer1.2.relu@-1:input',
+                'backbone.layer2.2.relu@-1:input',
+                'backbone.layer3.2.relu@-1:input',
                 'neck[0]',
             ],
             loss_weight=0.6,

@@ -20,10 +20,10 @@ model = dict(
             ],
             # Before the last ReLU of each stage.
             teacher=[
-                'backbone.layer1.2.relu:input',
-                'backbone.layer2.3.relu:input',
-                'backbone.layer3.5.relu:input',
-                'backbone.layer4.2.relu:input',
+                'backbone.layer1.2.relu@-1:input',
+                'backbone.layer2.3.relu@-1:input',
+                'backbone.layer3.5.relu@-1:input',
+                'backbone.layer4.2.relu@-1:input',
                 'neck[0]',
             ],
             loss_weight=5.0,

@@ -20,8 +20,8 @@ from mmkd.models.multi_exit import predictions
 from mmkd.registry import MODELS
 from mmkd.taps import Additions, Taps
 
-from .term_distiller import TermDistiller
-from .terms import Term, paths_of, read, shapes
+from .term_distiller import TermDistiller, dry
+from .terms import Term, detach, paths_of, read, shapes
 
 #: Names of the two trained networks in taps.
 STUDENT, TEACHER = 'student', 'teacher'
@@ -243,13 +243,7 @@ class ConnectionDistiller(TermDistiller):
         if connections is not None:
             _call('connections', self._connect, input_shape, connections)
         self.eval()
-        try:
-            self._build_losses(input_shape)
-        except RuntimeError as error:
-            raise ValueError(
-                f'the dry forward of the generated teacher failed: {error}; correct connections '
-                'or teacher_generator'
-            ) from error
+        self._build_losses(input_shape)
         self.train()
 
     @classmethod
@@ -282,6 +276,10 @@ class ConnectionDistiller(TermDistiller):
 
     def _locate(self, path: str) -> tuple[str, str]:
         return self._network(path, TEACHER)
+
+    def _learner(self, path: str) -> tuple[nn.Module, str]:
+        name, rest = self._network(path, STUDENT)
+        return (self.teacher if name == TEACHER else self.student), rest
 
     def _paths(self, terms: list[Term], network: str) -> list[str]:
         """What the terms tap in one of the two trained networks."""
@@ -322,7 +320,7 @@ class ConnectionDistiller(TermDistiller):
         # In this order a tap reads the sum.
         with (
             Additions(self.teacher, summands),
-            Taps(self.teacher, self._paths(terms, TEACHER)) as teacher,
+            Taps(self.teacher, self._paths(terms, TEACHER), self._calls.get(TEACHER)) as teacher,
         ):
             yield teacher
 
@@ -330,7 +328,11 @@ class ConnectionDistiller(TermDistiller):
         self, terms: list[Term], inputs: Tensor, data_samples: list | None, student: Taps
     ) -> dict[str, Taps]:
         records = super()._teacher_records(terms, inputs, data_samples, student)
-        with self._connected(terms, student) as records[TEACHER]:
+        fix = 'correct connections or teacher_generator'
+        with (
+            dry('the generated teacher', inputs, fix),
+            self._connected(terms, student) as records[TEACHER],
+        ):
             self.teacher(inputs, mode='tensor')
         return records
 
@@ -342,7 +344,7 @@ class ConnectionDistiller(TermDistiller):
             return records[name][rest]
 
         learner = read(partial(get, STUDENT), term.student)
-        return learner, _detach(read(partial(get, TEACHER), term.teacher))
+        return learner, detach(read(partial(get, TEACHER), term.teacher))
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Return the losses of both trained networks and one entry ``loss_<name>`` a term.
@@ -352,7 +354,7 @@ class ConnectionDistiller(TermDistiller):
             RuntimeError: If a point or a tap was not reached or overwritten in place.
         """
         active = self._active_terms()
-        with Taps(self.student, self._student_paths(active)) as student:
+        with self._tap_student(active) as student:
             ours = self.student(inputs, data_samples, mode='loss')
         with self._connected(active, student) as teacher:
             theirs = self.teacher(inputs, data_samples, mode='loss')
@@ -390,9 +392,3 @@ def _call(key: str, function: Callable, first: Any, cfg: dict) -> Any:
         return function(first, **cfg)
     except TypeError as error:
         raise TypeError(f'model.{key}: {error}') from error
-
-
-def _detach(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_detach(item) for item in value]
-    return value.detach() if isinstance(value, Tensor) else value

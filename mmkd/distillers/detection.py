@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 
 from torch import Tensor, nn
 
 from mmkd.registry import MODELS
-from mmkd.taps import Taps
+from mmkd.taps import Tap, Taps
 
 from .offline import OfflineDistiller
 from .teacher import Teacher
@@ -37,18 +38,117 @@ def roi_branch(path: str) -> Branch | None:
     return match['kind'], int(match['stage'] or 0)
 
 
+def _part(path: str) -> str:
+    """The child of the detector that a tap lies in."""
+    return Tap(path).module.partition('.')[0]
+
+
+def run_parts(
+    model: nn.Module, paths: list[str], inputs: Tensor, data_samples: list | None
+) -> tuple[Tensor, ...]:
+    """Run a detector but its RoI head as far as ``paths`` need, and heads as its loss does.
+
+    Args:
+        model (nn.Module): The detector.
+        paths (list[str]): The taps to reach.
+        inputs (Tensor): Normalised batch, (N, C, H, W).
+        data_samples (list): The batch's data samples.
+
+    Returns:
+        tuple[Tensor]: The features that heads go on from.
+    """
+    features = run_features(model, paths, inputs)
+    for part in sorted({_part(path) for path in paths} - {'backbone', 'neck', 'roi_head'}):
+        if part == 'encoder':
+            encoder_inputs, _ = model.pre_transformer(features, data_samples)
+            model.forward_encoder(**encoder_inputs)
+        elif part == 'panoptic_head':
+            model.panoptic_head(features, data_samples)
+        else:
+            getattr(model, part)(features)
+    return features
+
+
+def not_paired(model: nn.Module, path: str) -> str:
+    """Why what is tapped of one detector has no counterpart in another; empty if it has one."""
+    # mmdet takes seconds to import: not for those who distil classifiers.
+    from mmdet.models.detectors import (
+        DetectionTransformer,
+        MaskFormer,
+        TridentFasterRCNN,
+    )
+    from mmdet.models.detectors.single_stage_instance_seg import SingleStageInstanceSegmentor
+    from mmdet.models.roi_heads import SparseRoIHead
+
+    part, served = _part(path), ['backbone', 'neck']
+    if isinstance(model, TridentFasterRCNN):
+        return (
+            ''
+            if part == 'backbone' and model.test_branch_idx == -1
+            else 'it trains several branches and runs one of them on the teacher; set '
+            'test_cfg.test_branch_idx'
+        )
+    queries = 'its queries are learned, and query i of another detector looks for other objects'
+    if isinstance(model, DetectionTransformer):
+        served.append('encoder')
+        reason = queries
+    elif isinstance(model, MaskFormer):
+        served.append('panoptic_head.pixel_decoder')
+        reason = queries
+    elif isinstance(getattr(model, 'roi_head', None), SparseRoIHead):
+        reason = queries
+    elif isinstance(model, SingleStageInstanceSegmentor) and model.with_bbox:
+        served.append('bbox_head')
+        reason = 'its mask head runs on the positives of its own boxes'
+    else:
+        served += ['rpn_head', 'roi_head', 'bbox_head', 'mask_head', 'semantic_head']
+        reason = 'it is no part that runs on the features'
+    module = Tap(path).module
+    if any(module == name or module.startswith(f'{name}.') for name in served):
+        return ''
+    return f'{reason}; tap {", ".join(name for name in served if hasattr(model, _part(name)))}'
+
+
+def more_than_rois(model: nn.Module, branch: Branch) -> str:
+    """Why a branch of a RoI head cannot be run on another detector's RoIs; empty if it can."""
+    head, (kind, _) = model.roi_head, branch
+    known = {'stage', 'x', 'rois', 'pos_inds', 'bbox_feats'}
+    others = [
+        name
+        for name in inspect.signature(getattr(head, f'_{kind}_forward')).parameters
+        if name not in known
+    ]
+    if others:
+        return (
+            f'its {type(head).__name__} takes {", ".join(others)} beside the RoIs; tap backbone or '
+            'neck'
+        )
+    if kind == 'mask' and getattr(head, 'share_roi_extractor', False):
+        return 'its mask head shares the RoI extractor of its boxes; tap roi_head.bbox_head'
+    return ''
+
+
 @MODELS.register_module()
 class DetectionDistiller(OfflineDistiller):
     r"""Distil an mmdet detector from frozen detectors.
 
-    Taps in the backbone and the neck cost the teacher those and no more. Taps in a one-stage head
-    run that head. For taps in the RoI head, the student's forward samples RoIs as always, and the
+    Taps in the backbone and the neck cost the teacher those and no more. Taps in a one-stage head,
+    an RPN, the semantic head, the encoder of a DETR or the pixel decoder of a MaskFormer run the
+    teacher's on its own features: position i of both is the same place of the image. What belongs
+    to learned queries (decoders, and heads behind them) is refused, as query i of a student and
+    query i of a teacher look for different objects.
+
+    For taps in the RoI head, the student's forward samples RoIs as always, and the
     very tensor that enters the student's RoI extractor enters the teacher's: row i of both heads is
     the same box, without which a KL between them would mean nothing (*Distilling Knowledge via
     Knowledge Review*, supplement, section 2). In a cascade every stage has its own RoIs; a plain
     RoI head counts as stage 0.
 
     Args: see :class:`OfflineDistiller`.
+
+    Raises:
+        ValueError: If a tap lies where student and teacher cannot be paired, or otherwise as
+            :class:`OfflineDistiller`.
 
     Example:
         >>> model = dict(
@@ -66,14 +166,10 @@ class DetectionDistiller(OfflineDistiller):
         """Tap of the RoIs that enter a branch of the student."""
         kind, stage = branch
         name = f'{kind}_roi_extractor'
-        extractor = getattr(getattr(self.student, 'roi_head', None), name, None)
-        if extractor is None:
-            raise ValueError(
-                f'a teacher tap lies in roi_head.{kind}_head, but the student '
-                f'{type(self.student).__name__} has no roi_head.{name} to take RoIs from'
-            )
+        extractor = getattr(self.student.roi_head, name)
         is_cascade = isinstance(extractor, nn.ModuleList)
-        return f'roi_head.{name}{f".{stage}" if is_cascade else ""}:input[1]'
+        # Some heads run the extractor again on the same RoIs, for features of another scale.
+        return f'roi_head.{name}{f".{stage}" if is_cascade else ""}@0:input[1]'
 
     def _teacher_branches(self, term: Term) -> set[Branch]:
         branches = {roi_branch(self._locate(path)[1]) for path in paths_of(term.teacher)}
@@ -95,22 +191,41 @@ class DetectionDistiller(OfflineDistiller):
             paths += [self._rois_path(branch) for branch in theirs]
         return paths
 
+    def _check_tap(self, side: str, model: nn.Module, path: str) -> None:
+        reason = not_paired(model, path)
+        if side == 'teacher' and not reason and roi_branch(path):
+            reason = more_than_rois(model, roi_branch(path))
+        if reason:
+            raise ValueError(
+                f'the {side} tap {path!r} cannot be paired in a {type(model).__name__}: {reason}'
+            )
+
+    def _run(
+        self, model: nn.Module, paths: list[str], inputs: Tensor, data_samples: list | None
+    ) -> None:
+        if any(path.startswith('roi_head') for path in paths):
+            model(inputs, data_samples, mode='tensor')
+        else:
+            run_parts(model, paths, inputs, data_samples)
+
     def _run_teacher(
-        self, teacher: Teacher, paths: list[str], inputs: Tensor, student: Taps
+        self,
+        teacher: Teacher,
+        paths: list[str],
+        inputs: Tensor,
+        data_samples: list | None,
+        student: Taps,
     ) -> None:
         model = teacher.model
-        features = run_features(model, paths, inputs)
-        for kind, stage in sorted({roi_branch(path) for path in paths} - {None}):
+        branches = sorted({roi_branch(path) for path in paths} - {None})
+        features = run_parts(model, paths, inputs, data_samples)
+        for kind, stage in branches:
             forward = getattr(model.roi_head, f'_{kind}_forward')
             is_cascade = isinstance(getattr(model.roi_head, f'{kind}_head'), nn.ModuleList)
             rois = student[self._rois_path((kind, stage))]
             forward(*([stage] if is_cascade else []), features, rois)
-        for head in ('rpn_head', 'bbox_head'):
-            if any(path.startswith(head) for path in paths):
-                getattr(model, head)(features)
 
     def _dry_samples(self, input_shape: tuple[int, int, int]) -> list:
-        # mmdet takes seconds to import: not for those who distil classifiers.
         from mmdet.structures import DetDataSample
 
         size = input_shape[1:]

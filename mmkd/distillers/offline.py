@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmkd.registry import MODELS
-from mmkd.taps import Taps
+from mmkd.taps import Tap
 
-from .term_distiller import ONLY, TermDistiller
+from .term_distiller import ONLY, TermDistiller, only_features
+from .terms import Term, paths_of
 
 
 @MODELS.register_module()
@@ -75,6 +76,25 @@ class OfflineDistiller(TermDistiller):
             )
         return name, rest
 
+    def _check_term(self, term: Term) -> None:
+        for path in paths_of(term.student):
+            Tap(path).find(self.student)
+            self._check_tap('student', self.student, path)
+        for path in paths_of(term.teacher):
+            name, rest = self._locate(path)
+            model = self.teachers[name].model
+            Tap(rest).find(model)
+            self._check_tap('teacher', model, rest)
+
+    def _check_tap(self, side: str, model: nn.Module, path: str) -> None:
+        """Refuse a tap that this class cannot serve."""
+        is_detector = any(c.__module__.startswith('mmdet.') for c in type(model).__mro__)
+        if is_detector and not only_features([path]):
+            raise ValueError(
+                f'the {side} tap {path!r} lies in a head of the detector {type(model).__name__}, '
+                "which needs type='mmkd.DetectionDistiller' in place of OfflineDistiller"
+            )
+
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Return the student's own losses and one entry ``loss_<name>`` a term.
 
@@ -85,7 +105,7 @@ class OfflineDistiller(TermDistiller):
             RuntimeError: If a tap was not reached or overwritten in place.
         """
         active = self._active_terms()
-        with Taps(self.student, self._student_paths(active)) as student:
+        with self._tap_student(active) as student:
             losses = self.student(inputs, data_samples, mode='loss')
         # MMEngine logs the total as `loss`, the name mmpretrain gives its only loss.
         losses = {

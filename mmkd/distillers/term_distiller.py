@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mmkd.taps import Taps
+from mmkd.models.multi_exit import evaluating
+from mmkd.taps import Tap, Taps, tensors
 
 from .base import BaseDistiller
 from .teacher import Teacher
-from .terms import Term, build_terms, note_pretraining, paths_of, read, shapes
+from .terms import (
+    Term,
+    build_terms,
+    detach,
+    note_pretraining,
+    paths_of,
+    read,
+    shapes,
+    why_no_gradient,
+)
 
 #: Name of a single, unnamed teacher.
 ONLY = ''
@@ -57,6 +68,8 @@ class TermDistiller(BaseDistiller):
     ) -> None:
         super().__init__(student, data_preprocessor)
         self.terms, self.losses = build_terms(losses)
+        # How often tapped modules ran in the dry forward, by teacher; the student's name is None.
+        self._calls: dict[str | None, dict[str, int]] = {}
         self._build_teachers(teachers)
 
     def _build_teachers(self, teachers: dict[str, dict]) -> None:
@@ -88,14 +101,35 @@ class TermDistiller(BaseDistiller):
         located = [self._locate(path) for term in terms for path in paths_of(term.teacher)]
         return {name: [p for n, p in located if n == name] for name in self.teachers}
 
+    def _check_term(self, term: Term) -> None:
+        """Refuse taps that this class cannot serve.
+
+        Raises:
+            ValueError: If there is such a tap.
+        """
+
+    def _tap_student(self, terms: list[Term]) -> Taps:
+        return Taps(self.student, self._student_paths(terms), self._calls.get(None))
+
+    def _run(
+        self, model: nn.Module, paths: list[str], inputs: Tensor, data_samples: list | None
+    ) -> None:
+        """Run a network as far as ``paths`` need."""
+        if only_features(paths):
+            run_features(model, paths, inputs)
+        else:
+            model(inputs, data_samples, mode='tensor')
+
     def _run_teacher(
-        self, teacher: Teacher, paths: list[str], inputs: Tensor, student: Taps
+        self,
+        teacher: Teacher,
+        paths: list[str],
+        inputs: Tensor,
+        data_samples: list | None,
+        student: Taps,
     ) -> None:
         """Run a teacher as far as ``paths`` need."""
-        if only_features(paths):
-            run_features(teacher.model, paths, inputs)
-        else:
-            teacher.model(inputs, mode='tensor')
+        self._run(teacher.model, paths, inputs, data_samples)
 
     def _teacher_records(
         self, terms: list[Term], inputs: Tensor, data_samples: list | None, student: Taps
@@ -105,9 +139,10 @@ class TermDistiller(BaseDistiller):
             if not paths:
                 continue
             teacher = self.teachers[name]
-            with torch.no_grad(), Taps(teacher.model, paths) as records[name]:
+            records[name] = Taps(teacher.model, paths, self._calls.get(name))
+            with torch.no_grad(), records[name]:
                 batch = teacher.renormalize(inputs, data_samples)
-                self._run_teacher(teacher, paths, batch, student)
+                self._run_teacher(teacher, paths, batch, data_samples, student)
         return records
 
     def _sides(self, term: Term, student: Taps, teachers: dict[str, Taps]) -> tuple[Any, Any]:
@@ -125,45 +160,70 @@ class TermDistiller(BaseDistiller):
         """Data samples of the dry forward's two images, if the models need any."""
         return None
 
-    @torch.no_grad()
     def _build_losses(self, input_shape: tuple[int, int, int]) -> None:
         """Let every loss see the shapes it will get, in a forward of a dummy batch."""
+        for term in self.terms:
+            try:
+                self._check_term(term)
+            except ValueError as error:
+                raise ValueError(f'losses.{term.name}: {error}') from error
         inputs = torch.linspace(-1, 1, 2 * torch.Size(input_shape).numel())
         inputs = inputs.view(2, *input_shape)
         samples = self._dry_samples(input_shape)
-        student = self._dry_student(inputs, samples)
-        teachers = self._teacher_records(self.terms, inputs, samples, student)
+        # With gradient, so that a term without any is found here and not in its first epoch.
+        with torch.enable_grad():
+            student = self._dry_student(inputs, samples)
+            with dry('the teacher', inputs):
+                teachers = self._teacher_records(self.terms, inputs, samples, student)
         for term in self.terms:
-            try:
-                sides = self._sides(term, student, teachers)
-            except RuntimeError as error:
-                raise ValueError(f'losses.{term.name}: {error}') from error
-            try:
-                self.losses[term.name].build(*sides)
-            except ValueError as error:
-                raise ValueError(
-                    f'losses.{term.name} (student={term.student!r} of {shapes(sides[0])}, '
-                    f'teacher={term.teacher!r} of {shapes(sides[1])}): {error}'
-                ) from error
+            with torch.no_grad():
+                self._build_loss(term, student, teachers)
+        tapped = {path for term in self.terms for path in paths_of(term.student)}
+        records = {None: student, **teachers}
+        self._calls = {name: record.calls for name, record in records.items()}
+        self._calls[None] = {path: n for path, n in student.calls.items() if path in tapped}
+
+    def _build_loss(self, term: Term, student: Taps, teachers: dict[str, Taps]) -> None:
+        try:
+            learner, target = self._sides(term, student, teachers)
+        except RuntimeError as error:
+            raise ValueError(f'losses.{term.name}: {error}') from error
+        with torch.enable_grad():
+            self._check_gradient(term, learner)
+        try:
+            self.losses[term.name].build(detach(learner), target)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f'losses.{term.name} (student={term.student!r} of {shapes(learner)}, '
+                f'teacher={term.teacher!r} of {shapes(target)}): {error}'
+                f'{_several(term, student, *teachers.values())}'
+            ) from error
+
+    def _learner(self, path: str) -> tuple[nn.Module, str]:
+        """The trained network that a tap of the student side lies in, and the path in it."""
+        return self.student, path
+
+    def _check_gradient(self, term: Term, learner: Any) -> None:
+        """Raise if no gradient flows into what a term is to teach.
+
+        Raises:
+            ValueError: If none of its tensors requires a gradient.
+        """
+        if torch.is_grad_enabled() and not any(x.requires_grad for x in tensors(learner)):
+            path = paths_of(term.student)[0]
+            raise ValueError(
+                f'losses.{term.name}.student={term.student!r} carries no gradient, so the term '
+                f'would teach nothing: {why_no_gradient(*self._learner(path))}'
+            )
 
     def _dry_student(self, inputs: Tensor, samples: list | None) -> Taps:
         paths = self._student_paths(self.terms)
-        training = {module: module.training for module in self.student.modules()}
-        self.student.eval()
-        try:
-            with Taps(self.student, paths) as record:
-                if only_features(paths):
-                    run_features(self.student, paths, inputs)
-                else:
-                    self.student(inputs, samples, mode='tensor')
-        except RuntimeError as error:
-            raise ValueError(
-                f'the dry forward of the student with images of {tuple(inputs.shape[1:])} failed: '
-                f'{error}; set model.input_shape to a size it takes'
-            ) from error
-        finally:
-            for module, was_training in training.items():
-                module.training = was_training
+        with (
+            evaluating(self.student),
+            dry('the student', inputs),
+            Taps(self.student, paths) as record,
+        ):
+            self._run(self.student, paths, inputs, samples)
         return record
 
     def _active_terms(self) -> list[Term]:
@@ -186,6 +246,7 @@ class TermDistiller(BaseDistiller):
             loss, factor = self.losses[term.name], term.factor()
             if factor:
                 sides = self._sides(term, student, teachers)
+                self._check_gradient(term, sides[0])
                 losses[term.key] = factor * loss(*sides, data_samples)
             else:
                 # DDP waits for a gradient of every parameter.
@@ -220,7 +281,7 @@ class TermDistiller(BaseDistiller):
         paths = self._student_paths(
             [term for term in terms if not hasattr(self.losses[term.name], 'pretrain_loss')]
         )
-        with Taps(self.student, paths) as student:
+        with Taps(self.student, paths, self._calls.get(None)) as student:
             if only_features(paths):
                 if paths:
                     run_features(self.student, paths, inputs)
@@ -235,3 +296,39 @@ class TermDistiller(BaseDistiller):
             else:
                 losses[term.key] = loss(*self._sides(term, student, teachers), data_samples)
         return losses
+
+
+@contextmanager
+def dry(
+    whom: str,
+    inputs: Tensor,
+    fix: str = 'set model.input_shape to a size it takes, or tap its backbone or neck alone',
+) -> Iterator[None]:
+    """Whatever a network raises in a dry forward becomes a ValueError that says where it was."""
+    try:
+        yield
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f'the dry forward of {whom} with images of {tuple(inputs.shape[1:])} failed: '
+            f'{error or type(error).__name__}; {fix}'
+        ) from error
+
+
+def _several(term: Term, *records: Taps) -> str:
+    """What to say, behind a message, of the taps of a term that give several calls."""
+    named = [*paths_of(term.student), *paths_of(term.teacher)]
+    counts = {
+        path: count
+        for record in records
+        for path, count in record.calls.items()
+        if count > 1
+        and Tap(path).call is None
+        and any(name == path or name.endswith(f':{path}') for name in named)
+    }
+    return ''.join(
+        f'; the module of {path!r} runs {count} times in a forward and gives a list of its calls; '
+        f"'{Tap(path).module}@-1' takes the last"
+        for path, count in counts.items()
+    )

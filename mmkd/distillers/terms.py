@@ -8,10 +8,11 @@ from typing import Any
 
 from mmengine.logging import MessageHub
 from mmengine.model import ModuleDict
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmkd.losses import DistillLoss
 from mmkd.registry import MODELS
+from mmkd.taps import Tap
 
 Paths = str | Sequence[str]
 
@@ -151,3 +152,32 @@ def shapes(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f'[{", ".join(shapes(item) for item in value)}]'
     return type(value).__name__
+
+
+def detach(value: Any) -> Any:
+    """Tapped values without their graph."""
+    if isinstance(value, (list, tuple)):
+        return [detach(item) for item in value]
+    return value.detach() if isinstance(value, Tensor) else value
+
+
+def why_no_gradient(model: nn.Module, path: str) -> str:
+    """Say why a tensor that was tapped in a network being trained requires no gradient."""
+    module = Tap(path).module
+    names = ['.'.join(module.split('.')[:n]) for n in range(module.count('.') + 1, 0, -1)]
+    for name in names:
+        parameters = list(model.get_submodule(name).parameters())
+        if parameters:
+            if not any(p.requires_grad for p in parameters):
+                return (
+                    f'{name!r} is frozen, as is all before it; tap a later module, or unfreeze it '
+                    '(frozen_stages, requires_grad)'
+                )
+            break
+    for name in names[1:]:
+        if getattr(model.get_submodule(name), 'with_cp', False) is True:
+            return (
+                f'{name!r} has with_cp=True and computes what lies in it again in the backward; '
+                f'set with_cp=False, or tap the output of a whole block'
+            )
+    return 'it was computed without gradient or detached; tap what the student learns by'

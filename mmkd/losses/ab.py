@@ -54,8 +54,8 @@ class ABLoss(DistillLoss):
 
     Example:
         >>> ab=dict(type='ABLoss', end=0,
-        ...         student=[f'backbone.layer{i}.2.relu:input' for i in (1, 2, 3)],
-        ...         teacher=[f'backbone.layer{i}.8.relu:input' for i in (1, 2, 3)])
+        ...         student=[f'backbone.layer{i}.2.relu@-1:input' for i in (1, 2, 3)],
+        ...         teacher=[f'backbone.layer{i}.8.relu@-1:input' for i in (1, 2, 3)])
         >>> custom_hooks = [dict(type='mmkd.PretrainHook', losses=['ab'], length=30)]
     """
 

@@ -99,9 +99,15 @@ def paired(student: Tapped, teacher: Tapped) -> list[tuple[Tensor, Tensor]]:
     """Pair the student's tensors with the teacher's, level by level.
 
     Raises:
-        ValueError: If the two sides have different numbers of tensors.
+        ValueError: If the two sides have different numbers of tensors, or not tensors only.
     """
     student, teacher = as_list(student), as_list(teacher)
+    for item in (*student, *teacher):
+        if not isinstance(item, Tensor):
+            raise ValueError(
+                f'a tap gives a {type(item).__name__} where the loss takes one tensor a level; '
+                "tap one element, such as 'bbox_head[0]'"
+            )
     if len(student) != len(teacher):
         raise ValueError(
             f'the student tap gives {len(student)} tensor(s) and the teacher tap {len(teacher)}; '

@@ -87,8 +87,8 @@ class OFDLoss(DistillLoss):
 
     Example:
         >>> ofd=dict(type='OFDLoss', loss_weight=1e-3,
-        ...          student=[f'backbone.layer{i}.2.relu:input' for i in (1, 2, 3)],
-        ...          teacher=[f'backbone.layer{i}.8.relu:input' for i in (1, 2, 3)])
+        ...          student=[f'backbone.layer{i}.2.relu@-1:input' for i in (1, 2, 3)],
+        ...          teacher=[f'backbone.layer{i}.8.relu@-1:input' for i in (1, 2, 3)])
     """
 
     def build(self, student: Tapped, teacher: Tapped) -> None:

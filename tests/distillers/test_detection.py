@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from mmdet.structures.bbox import bbox2roi
 
-from mmkd.distillers import DetectionDistiller
+from mmkd.distillers import DetectionDistiller, OfflineDistiller
 from mmkd.taps import Taps
 
 FC_CLS = 'roi_head.bbox_head.fc_cls'
@@ -165,8 +165,8 @@ def test_taps_on_other_rois_are_refused(detector, wide, save_teacher):
     one_sided = dict(KD, student='backbone.layer1')
     with pytest.raises(ValueError, match='losses.kd.*do not run on the same RoIs'):
         distiller(detector, teacher, kd=one_sided)
-    with pytest.raises(ValueError, match="'roi_head.bbox_assigner'.*only bbox_head, mask_head"):
-        distiller(detector, teacher, kd=dict(KD, teacher='roi_head.bbox_assigner'))
+    with pytest.raises(ValueError, match="losses.kd: tap 'roi_head'.*only bbox_head, mask_head"):
+        distiller(detector, teacher, kd=dict(KD, teacher='roi_head'))
 
 
 def test_a_one_stage_student_has_no_rois_to_give(detector, wide, save_teacher):
@@ -174,5 +174,44 @@ def test_a_one_stage_student_has_no_rois_to_give(detector, wide, save_teacher):
     one_stage.type = 'RPN'
     del one_stage['roi_head'], one_stage['train_cfg'], one_stage['test_cfg']
     one_stage.update(train_cfg=None, test_cfg=dict(rpn=detector.test_cfg.rpn))
-    with pytest.raises(ValueError, match='student RPN has no roi_head.bbox_roi_extractor'):
+    with pytest.raises(ValueError, match='losses.kd.*RPN has no module .roi_head'):
         distiller(one_stage, save_teacher(wide), kd=KD)
+
+
+def test_the_offline_distiller_names_the_one_that_pairs_heads(detector, save_teacher):
+    with pytest.raises(ValueError, match=r"losses\.kd: .*fc_cls.*type='mmkd.DetectionDistiller'"):
+        OfflineDistiller(student=detector, teacher=save_teacher(detector), losses=dict(kd=KD))
+
+
+class TestTermsWithoutGradient:
+    @pytest.fixture
+    def hint(self):
+        return dict(type='HintLoss', student='backbone.layer1', teacher='backbone.layer1')
+
+    def test_a_frozen_stage_is_named(self, detector, wide, save_teacher, hint):
+        detector.backbone.frozen_stages = 1
+        with pytest.raises(
+            ValueError, match=r"losses\.hint.*no gradient.*'backbone.layer1' is frozen"
+        ):
+            distiller(detector, save_teacher(wide), hint=hint)
+
+    def test_a_tap_inside_of_what_is_computed_again_is_named(self, detector, save_teacher, hint):
+        teacher = save_teacher(detector)
+        detector.backbone.with_cp = True
+        inside = 'backbone.layer2.0.conv2'
+        hint.update(student=inside, teacher=inside)
+        with pytest.raises(ValueError, match=r"losses\.hint.*'backbone.layer2.0' has with_cp=True"):
+            distiller(detector, teacher, hint=hint)
+        hint.update(student='backbone.layer2', teacher='backbone.layer2')
+        distiller(detector, teacher, hint=hint)
+
+    def test_what_is_frozen_after_the_build_stops_the_first_step(
+        self, detector, wide, save_teacher, scene_batch, hint
+    ):
+        model = distiller(detector, save_teacher(wide), hint=hint)
+        model.student.backbone.requires_grad_(False)
+        data = model.data_preprocessor(scene_batch(), True)
+        with pytest.raises(ValueError, match=r"losses\.hint.*'backbone.layer1' is frozen"):
+            model(**data, mode='loss')
+        with torch.no_grad():
+            assert model(**data, mode='loss')['loss_hint'] >= 0

@@ -113,11 +113,46 @@ def test_the_other_detection_losses_train_what_lies_before_their_taps(
     check_step(model, scene_batch())
 
 
-def test_one_stage_head_taps_run_the_teachers_head(retinanet, save_teacher, scene_batch):
-    path = 'bbox_head.cls_convs.0'
+@pytest.mark.parametrize(
+    'path', ['bbox_head.cls_convs.0', 'bbox_head.retina_cls', 'bbox_head[0]', 'bbox_head[1]']
+)
+def test_a_head_that_levels_share_is_learnt_on_all_of_them(
+    retinanet, save_teacher, scene_batch, path
+):
     terms = dict(hint=dict(type='HintLoss', student=path, teacher=path))
+    model = build(retinanet, save_teacher, terms)
+    data = model.data_preprocessor(scene_batch(), True)
+    calls = []
+    model.teachers[''].model.bbox_head.register_forward_hook(lambda *_: calls.append(1))
+    with Taps(model.student, ['neck']) as ours:
+        loss = model(**data, mode='loss')['loss_hint']
+    assert len(calls) == 1
+    assert loss > 0
+    assert len(ours['neck']) == 5
+    for gradient in torch.autograd.grad(loss, ours['neck']):
+        assert gradient.abs().sum() > 0
+
+
+def test_cwd_trains_a_shared_classifier(retinanet, save_teacher, scene_batch):
+    levels = [f'bbox_head.retina_cls@{i}' for i in range(3)]
+    terms = dict(cwd=dict(type='CWDLoss', student=levels, teacher=levels))
     losses = check_step(build(retinanet, save_teacher, terms), scene_batch())
-    assert losses['loss_hint'] > 0
+    assert losses['loss_cwd'] > 0
+
+
+def test_a_loss_that_does_not_take_a_whole_head_output_says_so(retinanet, save_teacher):
+    terms = dict(hint=dict(type='HintLoss', student='bbox_head', teacher='bbox_head'))
+    with pytest.raises(ValueError, match=r"losses.hint \(student='bbox_head'.*'bbox_head\[0\]'"):
+        build(retinanet, save_teacher, terms)
+
+
+def test_a_loss_of_one_pair_names_the_tap_and_its_calls(retinanet, detector, save_teacher):
+    teacher = save_teacher(detector)
+    terms = dict(
+        hint=dict(type='HintLoss', student='bbox_head.retina_cls', teacher='backbone.layer2')
+    )
+    with pytest.raises(ValueError, match=r"'bbox_head.retina_cls' runs 5 times"):
+        DetectionDistiller(student=retinanet, teacher=teacher, losses=terms)
 
 
 def test_mask_rcnn_heads_share_the_students_rois(mask_rcnn, save_teacher, scene_batch):

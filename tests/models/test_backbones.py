@@ -43,7 +43,7 @@ NETWORKS = {
         dict(depth=14, out_indices=(0, 1, 2)),
         [(16, 32), (32, 16), (64, 8)],
         (1, ('conv1', 'bn1', 'layer1')),
-        [('layer1.1.relu:input', 'layer1'), ('layer3.1.relu:input', 'layer3')],
+        [('layer1.1.relu@-1:input', 'layer1'), ('layer3.1.relu@-1:input', 'layer3')],
     ),
     'WideResNet': (
         dict(depth=10, widen_factor=2, dropout=0.3, out_indices=(0, 1, 2, 3)),

@@ -15,12 +15,12 @@ model = dict(
 student_stages = ['backbone.layer1', 'backbone.layer2', 'backbone.layer3']
 teacher_stages = ['backbone.layer1', 'backbone.layer2', 'backbone.layer3']
 student_preactivations = [
-    'backbone.layer1.0.relu:input',
-    'backbone.layer2.0.relu:input',
-    'backbone.layer3.0.relu:input',
+    'backbone.layer1.0.relu@-1:input',
+    'backbone.layer2.0.relu@-1:input',
+    'backbone.layer3.0.relu@-1:input',
 ]
 teacher_preactivations = [
-    'backbone.layer1.4.relu:input',
-    'backbone.layer2.4.relu:input',
-    'backbone.layer3.4.relu:input',
+    'backbone.layer1.4.relu@-1:input',
+    'backbone.layer2.4.relu@-1:input',
+    'backbone.layer3.4.relu@-1:input',
 ]

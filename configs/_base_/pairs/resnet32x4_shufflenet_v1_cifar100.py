@@ -20,7 +20,7 @@ student_preactivations = [
     'backbone.layer3.3.relu:input',
 ]
 teacher_preactivations = [
-    'backbone.layer1.4.relu:input',
-    'backbone.layer2.4.relu:input',
-    'backbone.layer3.4.relu:input',
+    'backbone.layer1.4.relu@-1:input',
+    'backbone.layer2.4.relu@-1:input',
+    'backbone.layer3.4.relu@-1:input',
 ]

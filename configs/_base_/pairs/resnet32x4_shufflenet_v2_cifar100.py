@@ -17,7 +17,7 @@ teacher_stages = ['backbone.layer1', 'backbone.layer2', 'backbone.layer3']
 # No one tensor precedes the ReLUs of ShuffleNetV2, whose blocks concatenate two branches.
 student_preactivations = ['backbone.layer1', 'backbone.layer2', 'backbone.layer3']
 teacher_preactivations = [
-    'backbone.layer1.4.relu:input',
-    'backbone.layer2.4.relu:input',
-    'backbone.layer3.4.relu:input',
+    'backbone.layer1.4.relu@-1:input',
+    'backbone.layer2.4.relu@-1:input',
+    'backbone.layer3.4.relu@-1:input',
 ]

@@ -22,8 +22,8 @@ student_preactivations = [
     'backbone.layer7',
 ]
 teacher_preactivations = [
-    'backbone.layer1.2.relu:input',
-    'backbone.layer2.3.relu:input',
-    'backbone.layer3.5.relu:input',
-    'backbone.layer4.2.relu:input',
+    'backbone.layer1.2.relu@-1:input',
+    'backbone.layer2.3.relu@-1:input',
+    'backbone.layer3.5.relu@-1:input',
+    'backbone.layer4.2.relu@-1:input',
 ]

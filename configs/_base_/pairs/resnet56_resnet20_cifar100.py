@@ -15,12 +15,12 @@ model = dict(
 student_stages = ['backbone.layer1', 'backbone.layer2', 'backbone.layer3']
 teacher_stages = ['backbone.layer1', 'backbone.layer2', 'backbone.layer3']
 student_preactivations = [
-    'backbone.layer1.2.relu:input',
-    'backbone.layer2.2.relu:input',
-    'backbone.layer3.2.relu:input',
+    'backbone.layer1.2.relu@-1:input',
+    'backbone.layer2.2.relu@-1:input',
+    'backbone.layer3.2.relu@-1:input',
 ]
 teacher_preactivations = [
-    'backbone.layer1.8.relu:input',
-    'backbone.layer2.8.relu:input',
-    'backbone.layer3.8.relu:input',
+    'backbone.layer1.8.relu@-1:input',
+    'backbone.layer2.8.relu@-1:input',
+    'backbone.layer3.8.relu@-1:input',
 ]

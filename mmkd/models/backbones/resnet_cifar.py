@@ -23,7 +23,7 @@ class CIFARResNet(ResNet_CIFAR):
     ``stem_channels=32, base_channels=64``.
 
     Taps: ``backbone.layer1`` .. ``backbone.layer3``; before the last ReLU of a stage
-    ``backbone.layer1.N.relu:input``, where N is the last block's index, n-1.
+    ``backbone.layer1.N.relu@-1:input``, where N is the last block's index, n-1.
 
     Shapes: (N, 3, 32, 32) to (N, C, 32, 32), (N, 2C, 16, 16), (N, 4C, 8, 8).
 
