@@ -85,6 +85,7 @@ class _Call:
     args: tuple
     output: Any
     version: int | None
+    count: int  # calls of the module so far
 
 
 class _Calls(dict):
@@ -99,9 +100,9 @@ class _Calls(dict):
             forward()
 
     def _keep(self, name: str, module: nn.Module, args: tuple, output: Any) -> None:
-        self.pop(name, None)
+        before = self.pop(name, None)
         version = output._version if isinstance(output, Tensor) else None
-        self[name] = _Call(args, output, version)
+        self[name] = _Call(args, output, version, 1 + (before.count if before else 0))
 
     def is_map(self, name: str) -> bool:
         """Whether the output is a map that nothing has overwritten since."""
@@ -157,12 +158,15 @@ def _stages(model: nn.Module, calls: _Calls, image: Tensor) -> list[Point]:
         for name, call in calls.items():
             is_relu = isinstance(model.get_submodule(name), (nn.ReLU, nn.ReLU6))
             if is_relu and name.startswith(f'{tap}.') and call.output is value:
-                before = Point(f'{name}:input', call.args[0], stride)
+                last_call = '@-1' if call.count > 1 else ''
+                before = Point(f'{name}{last_call}:input', call.args[0], stride)
         points.append(Point(tap, value, stride, before))
     return points
 
 
 def _classifier(model: nn.Module, image: Tensor, training_size: int | None) -> Anatomy:
+    # As many images as the distiller's dry forward has, which losses see when they are built.
+    image = image.repeat(2, 1, 1, 1)
     calls = _Calls(model, lambda: model(image, mode='tensor'))
     stages = _stages(model, calls, image)
     logits, vector = [], None

@@ -100,7 +100,7 @@ class TestEarlyExit:
     def test_nothing_runs_behind_the_last_exit_taken(self, network, images):
         calls = []
         for name in ('backbone.layer1', 'backbone.layer2', 'head.fc'):
-            network.model.get_submodule(name).register_forward_hook(
+            network.model.get_submodule(name).register_forward_pre_hook(
                 lambda *_, name=name: calls.append(name)
             )
         early_exit(network, images, (0.0, 0.0))

@@ -141,7 +141,7 @@ def test_a_config_is_trained_and_its_student_tested_by_name_in_an_empty_folder(
 ):
     options = [*DIGITS, f'model.teacher.checkpoint={teacher}']
     mmkd('train', 'mmkd::demo/digits_kd.py', '--work-dir', 'kd', '--cfg-options', *options)
-    assert 'accuracy/top1' in mmkd('test', 'kd/student.py', 'kd/student.pth')
+    assert 'accuracy/top1' in mmkd('test', 'kd/student.py', 'kd/student.pth', '--work-dir', 'kd')
     assert {path.name for path in tmp_path.iterdir()} == {'kd'}
 
 
