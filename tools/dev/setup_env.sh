@@ -88,6 +88,9 @@ PYTHON
 precompile_torch() {
     folder=$(pwd)/$venv/precompiled
     flags='-pthread -DNDEBUG -O2 -fwrapv -g0'
+    case $folder in
+        *[[:space:]]*) return 0 ;; # CFLAGS are split at spaces
+    esac
     mkdir -p "$folder"
     echo '#include <torch/types.h>' >"$folder/torch_types.h"
     includes=$("$py" - 2>>"$log" <<'PYTHON'
@@ -104,9 +107,6 @@ PYTHON
     eval "$CXX" $flags -fPIC -std=c++17 -DTORCH_API_INCLUDE_EXTENSION_H \
         -DTORCH_EXTENSION_NAME=_ext "$includes" -x c++-header "'$folder/torch_types.h'" \
         -o "'$folder/torch_types.h.gch'" 2>>"$log" || return 0
-    case $folder in
-        *[[:space:]]*) return 0 ;; # CFLAGS are split at spaces
-    esac
     export CFLAGS="$flags -include $folder/torch_types.h"
 }
 
@@ -145,6 +145,7 @@ if ! mmcv_ops_work; then
         die_of_pip 'compiling mmcv failed' "it needs the headers of Python (Debian, Ubuntu: the\
  package python$(version "$py")-dev), about 2 GB of memory for each of MAX_JOBS compilers and, where\
  torch sees a GPU, the CUDA toolkit of torch's CUDA version"
+    rm -rf "$venv/precompiled" # 400 MB
     mmcv_ops_work || die "mmcv compiled but its ops do not work: see the end of the log $log"
 fi
 pip_install --no-deps --no-build-isolation -e . || die_of_pip 'installing mmkd itself failed'
