@@ -134,7 +134,7 @@ def read_state_dict(checkpoint: str, what: str) -> dict[str, Any]:
             raise
         raise ConnectionError(
             f'{what}: {checkpoint} could not be downloaded ({error}); fetch it by other means and '
-            'give the file instead of the address'
+            'give the file in its place'
         ) from error
     return loaded.get('state_dict', loaded)
 

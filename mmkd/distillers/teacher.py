@@ -66,8 +66,8 @@ class Teacher:
         self.model: nn.Module = MODELS.build(model_cfg)
         try:
             load_plain(self.model, checkpoint, f'{key}.checkpoint')
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f'{error}; {_how_to_get(config, checkpoint, key)}') from error
+        except (FileNotFoundError, ConnectionError) as error:
+            raise type(error)(f'{error}; {_how_to_get(config, checkpoint, key)}') from error
         self.model.requires_grad_(False)
         self.model.eval()
         self._match(student_preprocessor)

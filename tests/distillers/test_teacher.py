@@ -202,7 +202,8 @@ def test_a_failed_download_names_the_address_and_the_way_out(detector, monkeypat
 
     monkeypatch.setattr('mmengine.runner.checkpoint.load_url', offline)
     with pytest.raises(
-        ConnectionError, match=r'model.teacher.checkpoint: https://.*no network.*give the file'
+        ConnectionError,
+        match=r'model.teacher.checkpoint: https://.*no network.*set model.teacher.checkpoint=FILE',
     ):
         Teacher(student_preprocessor, config=ZOO)
 
