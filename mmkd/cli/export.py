@@ -18,6 +18,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import CheckpointLoader
 
 import mmkd  # noqa: F401  (safe loading)
+from mmkd.engine.config import read_config
 from mmkd.publish import (
     load_plain,
     num_students,
@@ -101,7 +102,7 @@ def export_onnx(cfg: Config, state_dict: dict, args: argparse.Namespace) -> None
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config, 'CONFIG')
     check_args(args, num_students(cfg))
     if args.onnx is not None:
         from mmkd.export import require_onnx
