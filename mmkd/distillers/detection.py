@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import re
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from mmkd.registry import MODELS
@@ -41,6 +43,11 @@ def roi_branch(path: str) -> Branch | None:
 def _part(path: str) -> str:
     """The child of the detector that a tap lies in."""
     return Tap(path).module.partition('.')[0]
+
+
+def in_a_loss(path: str) -> bool:
+    """Whether a tap lies in a loss module, which runs in no forward but that of the losses."""
+    return any(name.startswith('loss_') for name in Tap(path).module.split('.'))
 
 
 def run_parts(
@@ -193,8 +200,11 @@ class DetectionDistiller(OfflineDistiller):
 
     def _check_tap(self, side: str, model: nn.Module, path: str) -> None:
         reason = not_paired(model, path)
-        if side == 'teacher' and not reason and roi_branch(path):
-            reason = more_than_rois(model, roi_branch(path))
+        if side == 'teacher' and not reason:
+            if in_a_loss(path):
+                reason = 'its losses are not run; tap them in the student'
+            elif roi_branch(path):
+                reason = more_than_rois(model, roi_branch(path))
         if reason:
             raise ValueError(
                 f'the {side} tap {path!r} cannot be paired in a {type(model).__name__}: {reason}'
@@ -203,7 +213,9 @@ class DetectionDistiller(OfflineDistiller):
     def _run(
         self, model: nn.Module, paths: list[str], inputs: Tensor, data_samples: list | None
     ) -> None:
-        if any(path.startswith('roi_head') for path in paths):
+        if any(map(in_a_loss, paths)):
+            model(inputs, data_samples, mode='loss')
+        elif any(path.startswith('roi_head') for path in paths):
             model(inputs, data_samples, mode='tensor')
         else:
             run_parts(model, paths, inputs, data_samples)
@@ -226,8 +238,18 @@ class DetectionDistiller(OfflineDistiller):
             forward(*([stage] if is_cascade else []), features, rois)
 
     def _dry_samples(self, input_shape: tuple[int, int, int]) -> list:
+        """Each image has one box, the whole of it, for taps that only the losses reach."""
         from mmdet.structures import DetDataSample
+        from mmdet.structures.mask import BitmapMasks
+        from mmengine.structures import InstanceData, PixelData
 
-        size = input_shape[1:]
+        height, width = size = input_shape[1:]
         meta = dict(img_shape=size, ori_shape=size, batch_input_shape=size, pad_shape=size)
-        return [DetDataSample(metainfo={**meta, 'scale_factor': (1.0, 1.0)}) for _ in range(2)]
+        sample = DetDataSample(metainfo={**meta, 'scale_factor': (1.0, 1.0)})
+        sample.gt_instances = InstanceData(
+            bboxes=torch.tensor([[0.0, 0.0, width, height]]),
+            labels=torch.zeros(1, dtype=torch.long),
+            masks=BitmapMasks(np.ones((1, *size), np.uint8), *size),
+        )
+        sample.gt_sem_seg = PixelData(sem_seg=torch.zeros(1, *size, dtype=torch.long))
+        return [sample, sample.clone()]

@@ -215,3 +215,35 @@ class TestTermsWithoutGradient:
             model(**data, mode='loss')
         with torch.no_grad():
             assert model(**data, mode='loss')['loss_hint'] >= 0
+
+
+LABELS = 'roi_head.bbox_head.loss_cls:input[1]'
+
+
+def test_dkd_targets_the_class_that_the_sampler_gave_each_roi(
+    detector, wide, save_teacher, scene_batch
+):
+    dkd = dict(type='DKDLoss', student=[FC_CLS, LABELS], teacher=FC_CLS, alpha=1.0, beta=0.25, tau=1)
+    model = distiller(detector, save_teacher(wide), dkd=dkd)
+    data = model.data_preprocessor(scene_batch(), True)
+    with Taps(model.student, [LABELS]) as record:
+        losses, (_, student), (_, teacher) = run(model, data)
+    labels = record[LABELS]
+    background = detector.roi_head.bbox_head.num_classes
+    assert set(labels.tolist()) >= {background}
+    expected = 0.0
+    for s, t, label in zip(student, teacher, labels.tolist(), strict=True):
+        p, q = t.softmax(0), s.softmax(0)
+        others = [k for k in range(len(p)) if k != label]
+        target = p[label] * (p[label] / q[label]).log()
+        target += (1 - p[label]) * ((1 - p[label]) / (1 - q[label])).log()
+        rest_p, rest_q = p[others] / p[others].sum(), q[others] / q[others].sum()
+        expected += target + 0.25 * (rest_p * (rest_p / rest_q).log()).sum()
+    assert losses['loss_dkd'].item() == pytest.approx(expected.item() / len(labels), rel=1e-3)
+    losses['loss_dkd'].backward()
+    assert model.student.roi_head.bbox_head.fc_cls.weight.grad.any()
+
+
+def test_losses_of_a_teacher_are_not_run(detector, save_teacher):
+    with pytest.raises(ValueError, match=r'losses\.kd: the teacher tap .*not run; tap them in the s'):
+        distiller(detector, save_teacher(detector), kd={**KD, 'teacher': LABELS})
