@@ -210,6 +210,18 @@ class DetectionDistiller(OfflineDistiller):
                 f'the {side} tap {path!r} cannot be paired in a {type(model).__name__}: {reason}'
             )
 
+    def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
+        try:
+            return super().loss(inputs, data_samples)
+        except RuntimeError as error:
+            if 'BFloat16' not in str(error):
+                raise
+            raise RuntimeError(
+                f'{type(self.student).__name__} runs an operator of mmcv that has no bfloat16 '
+                f'({error}), with a distiller as without; set optim_wrapper.dtype to float16 on a '
+                'GPU, or take OptimWrapper in place of AmpOptimWrapper'
+            ) from error
+
     def _run(
         self, model: nn.Module, paths: list[str], inputs: Tensor, data_samples: list | None
     ) -> None:

@@ -257,3 +257,41 @@ def test_several_teachers_one_caffe_style(detector, save_teacher, scene_batch):
     )
     model = DetectionDistiller(student=detector, teachers=teachers, losses=terms)
     check_step(model, scene_batch())
+
+
+def test_one_stage_in_bfloat16_is_near_float32(retinanet, save_teacher, scene_batch):
+    head = retinanet.bbox_head
+    terms = dict(
+        review=dict(type='ReviewKDLoss', student='neck', teacher='neck'),
+        kd=dict(
+            type='QualityFocalKDLoss',
+            student='bbox_head[0]',
+            teacher='bbox_head[0]',
+            anchor_generator=head.anchor_generator,
+            assigner=retinanet.train_cfg.assigner,
+        ),
+    )
+    model = build(retinanet, save_teacher, terms)
+    data = model.data_preprocessor(scene_batch(), True)
+    losses = model(**data, mode='loss')
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        half = model(**data, mode='loss')
+    total(half).backward()
+    for name in ('loss_review', 'loss_kd'):
+        assert half[name].dtype == torch.float32
+        assert half[name].item() == pytest.approx(losses[name].item(), rel=0.05)
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+def test_rois_in_bfloat16_fail_in_mmdet_itself_and_in_a_sentence(
+    detector, save_teacher, scene_batch
+):
+    """If mmcv's operators learn bfloat16, the sentence goes."""
+    terms = dict(kd=dict(type='KLDivergenceLoss', student=FC_CLS, teacher=FC_CLS, tau=1.0))
+    model = build(detector, save_teacher, terms)
+    data = model.data_preprocessor(scene_batch(), True)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        with pytest.raises(RuntimeError, match='^expected scalar type Float but found BFloat16'):
+            model.student(**data, mode='loss')
+        with pytest.raises(RuntimeError, match='FasterRCNN runs an operator .* set optim_wrapper'):
+            model(**data, mode='loss')
