@@ -114,8 +114,8 @@ def _without(prefix: str, state_dict: dict[str, Any]) -> dict[str, Any]:
     return {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
 
 
-def read_state_dict(checkpoint: str, what: str) -> dict[str, Any]:
-    """Return the weights in a file.
+def read_checkpoint(checkpoint: str, what: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the weights in a file and what it says of them.
 
     Args:
         checkpoint (str): Path or URL of the checkpoint.
@@ -136,7 +136,7 @@ def read_state_dict(checkpoint: str, what: str) -> dict[str, Any]:
             f'{what}: {checkpoint} could not be downloaded ({error}); fetch it by other means and '
             'give the file in its place'
         ) from error
-    return loaded.get('state_dict', loaded)
+    return loaded.get('state_dict', loaded), loaded.get('meta') or {}
 
 
 def is_training(cfg: Config, state_dict: dict[str, Any]) -> bool:
@@ -166,7 +166,7 @@ def load_plain(
     checkpoint: str | dict[str, Any],
     what: str,
     fix: str = 'Use it with the config that trained it',
-) -> None:
+) -> dict[str, Any]:
     """Load a checkpoint, a distiller's or a plain one, into a plain model, key by key.
 
     Args:
@@ -175,14 +175,17 @@ def load_plain(
         what (str): What the checkpoint is to the user, for messages.
         fix (str): What to do where the weights do not fit, for messages.
 
+    Returns:
+        dict[str, Any]: What a file says of its weights (``meta``).
+
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a weight is missing, unexpected or of another shape.
+        ValueError: If a weight is missing, unexpected, of another shape or not finite.
     """
     if isinstance(checkpoint, str):
-        state_dict, name = read_state_dict(checkpoint, what), repr(checkpoint)
+        (state_dict, meta), name = read_checkpoint(checkpoint, what), repr(checkpoint)
     else:
-        state_dict, name = checkpoint, 'what it holds'
+        state_dict, meta, name = checkpoint, {}, 'what it holds'
     model = model.module if is_model_wrapper(model) else model
     own = model.state_dict()
     state_dict = _without(_prefix(own, state_dict), state_dict)
@@ -206,7 +209,18 @@ def load_plain(
             f'{what}: {name} does not fit {type(model).__name__} with its {len(own)} '
             f'weights: {found}. {fix}'
         )
+    wrong = [
+        key
+        for key, value in state_dict.items()
+        if torch.is_tensor(value) and not bool(value.isfinite().all())
+    ]
+    if wrong:
+        raise ValueError(
+            f'{what}: {name} holds numbers that are not finite, in {len(wrong)} weights such as '
+            f'{wrong[0]}; expected a training that went well. Give an earlier checkpoint'
+        )
     model.load_state_dict(state_dict, strict=False)
+    return meta
 
 
 def _prefix(own: dict[str, Any], state_dict: dict[str, Any]) -> str:

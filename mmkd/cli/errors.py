@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from types import FrameType
 
 #: Set to anything, it shows the traceback of every error.
 TRACEBACK = 'MMKD_TRACEBACK'
@@ -20,23 +21,54 @@ def is_explained(error: BaseException) -> bool:
 
     An error of an operation (``None.x``, ``{}['key']``) is a bug, and so is one that a library
     raises again while it handles such an error; ``raise ... from error`` explains what it handles.
-    An ``assert`` explains nothing.
+    An ``assert`` explains itself if it has a text, and :func:`_refusing` an error of a constructor.
     """
-    if isinstance(error, AssertionError) or error.__traceback__ is None:
+    if error.__traceback__ is None or (isinstance(error, AssertionError) and not error.args):
         return False
-    last = error.__traceback__
-    while last.tb_next is not None:
-        last = last.tb_next
-    if last.tb_frame.f_code.co_code[last.tb_lasti] != dis.opmap['RAISE_VARARGS']:
+    if _refusing(error) is not None:
+        return True
+    frame, last = _frames(error)[-1]
+    if frame.f_code.co_code[last] != dis.opmap['RAISE_VARARGS']:
         return False
     context = None if error.__suppress_context__ else error.__context__
     return context is None or is_explained(context)
 
 
+def _frames(error: BaseException) -> list[tuple[FrameType, int]]:
+    """The frames that an error passed, outermost first, and the instruction in each."""
+    frames, here = [], error.__traceback__
+    while here is not None:
+        frames.append((here.tb_frame, here.tb_lasti))
+        here = here.tb_next
+    return frames
+
+
+def _refusing(error: BaseException) -> str | None:
+    """The type of a library that failed while a registry built it from the config's arguments.
+
+    That is the config's fault before the library's. None if our own code failed, or nothing was
+    being built.
+    """
+    name = None
+    for frame, _ in _frames(error):
+        if frame.f_code.co_name == 'build_from_cfg':
+            name = getattr(frame.f_locals.get('obj_cls'), '__name__', None)
+        elif frame.f_globals.get('__name__', '').split('.')[0] == 'mmkd':
+            name = None
+    return name
+
+
 def sentence(error: BaseException) -> str:
     """The text of an error, on one line; ``KeyError`` shows its argument quoted otherwise."""
     text = str(error.args[0]) if len(error.args) == 1 else str(error)
-    return ' '.join(text.split()) or type(error).__name__
+    text = ' '.join(text.split()) or type(error).__name__
+    refusing = _refusing(error) if error.__traceback__ is not None else None
+    if refusing is not None:
+        text = (
+            f'{refusing} cannot be built as the config says: {text}; correct its arguments '
+            f'({TRACEBACK}=1 shows where)'
+        )
+    return text
 
 
 def report(command: str, error: BaseException) -> None:

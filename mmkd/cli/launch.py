@@ -14,6 +14,13 @@ from mmengine.runner import Runner
 
 from mmkd.engine.config import read_config
 
+#: What a launcher leaves in the environment, and what starts it.
+_LAUNCHED = {
+    'pytorch': ('RANK', 'tools/dist_train.sh CONFIG PROCESSES'),
+    'slurm': ('SLURM_PROCID', 'tools/slurm_train.sh'),
+    'mpi': ('OMPI_COMM_WORLD_LOCAL_RANK', 'mpirun'),
+}
+
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of every tool that runs a Runner, as OpenMMLab's tools have them."""
@@ -40,7 +47,14 @@ def load_config(args: argparse.Namespace) -> Config:
 
     Raises:
         KeyError: If ``--cfg-options`` sets a key that neither the config nor the runner knows.
+        SystemExit: If ``--launcher`` names one that did not start this process.
     """
+    variable, starter = _LAUNCHED.get(args.launcher, (None, None))
+    if variable is not None and variable not in os.environ:
+        raise SystemExit(
+            f'--launcher {args.launcher}: the environment has no {variable}, so nothing started '
+            f'several processes; start them with {starter}, or leave --launcher out'
+        )
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config, 'CONFIG')
     known = set(cfg) | set(inspect.signature(Runner.__init__).parameters)

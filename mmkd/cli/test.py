@@ -21,7 +21,7 @@ from mmkd.publish import (
     is_training,
     load_plain,
     plain_config,
-    read_state_dict,
+    read_checkpoint,
 )
 
 
@@ -56,7 +56,7 @@ def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     cfg = load_config(args)
-    state_dict = read_state_dict(args.checkpoint, 'CHECKPOINT')
+    state_dict, _ = read_checkpoint(args.checkpoint, 'CHECKPOINT')
     keep_exits = has_exits(cfg, state_dict)
     if not keep_exits and cfg.model.get('student', {}).get('threshold') is not None:
         raise SystemExit(

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmkd.cli.check import check_training_config
 from mmkd.cli.launch import add_common_arguments, load_config, prepare_distributed
 
 
@@ -58,6 +59,7 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
 def train(args: argparse.Namespace) -> None:
     """Train ``args.config`` as the other arguments say."""
     cfg = load_config(args)
+    check_training_config(cfg, args.config)
     apply_training_options(cfg, args)
     prepare_distributed(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from abc import ABCMeta, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from mmkd.build import check_config
 from mmkd.models.multi_exit import MultiExitClassifier
 from mmkd.publish import load_plain
 from mmkd.registry import MODELS
@@ -65,6 +67,18 @@ class Distiller(BaseModel, metaclass=ABCMeta):
         """
         return None
 
+    def check_data(self, classes: Sequence[str] | None, length: int) -> None:
+        """Refuse training data that does not fit what is trained, or a term.
+
+        Args:
+            classes (sequence of str, optional): Names of the classes, where the data has any.
+            length (int): Number of samples.
+
+        Raises:
+            ValueError: If something does not fit.
+        """
+        check_num_classes('model.student', self._warm_started(), classes)
+
     def _warm_started(self) -> nn.Module:
         """The student that takes the weights of a plain model given as ``load_from``."""
         return self.student
@@ -107,6 +121,25 @@ class Distiller(BaseModel, metaclass=ABCMeta):
         """Return the students' own losses and the distillation terms."""
 
 
+def check_num_classes(key: str, model: nn.Module, classes: Sequence[str] | None) -> None:
+    """Raise if a network predicts more or fewer classes than the data has."""
+    model = model.model if isinstance(model, MultiExitClassifier) else model
+    owners = (model, getattr(model, 'roi_head', None))
+    heads = [getattr(owner, name, None) for owner in owners for name in ('head', 'bbox_head')]
+    stages = [stage for head in heads for stage in (head if _is_list(head) else [head])]
+    for found in {getattr(stage, 'num_classes', None) for stage in stages} - {None}:
+        if classes and found != len(classes):
+            raise ValueError(
+                f'{key} has a head of num_classes={found}, and the training data has '
+                f'{len(classes)} classes ({", ".join(classes[:3])}, ...); set its num_classes to '
+                f'{len(classes)}'
+            )
+
+
+def _is_list(head: Any) -> bool:
+    return isinstance(head, (list, nn.ModuleList))
+
+
 def _has_exits(student: dict) -> bool:
     kind = student['type']
     kind = MODELS.get(kind) if isinstance(kind, str) else kind
@@ -126,6 +159,7 @@ class BaseDistiller(Distiller):
     """
 
     def __init__(self, student: dict, data_preprocessor: dict | None = None) -> None:
+        check_config('model.student', student, 'the config of an mmpretrain or mmdet model')
         student = copy.deepcopy(student)
         if data_preprocessor is not None:
             student.setdefault('data_preprocessor', data_preprocessor)

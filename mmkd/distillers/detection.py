@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,6 +117,13 @@ def not_paired(model: nn.Module, path: str) -> str:
     return f'{reason}; tap {", ".join(name for name in served if hasattr(model, _part(name)))}'
 
 
+def _anchor_generator(model: nn.Module) -> Any:
+    """What makes a detector's anchors; None where it has none."""
+    heads = (getattr(model, name, None) for name in ('rpn_head', 'bbox_head'))
+    generators = (getattr(head, 'prior_generator', None) for head in heads)
+    return next((x for x in generators if hasattr(x, 'base_anchors')), None)
+
+
 def more_than_rois(model: nn.Module, branch: Branch) -> str:
     """Why a branch of a RoI head cannot be run on another detector's RoIs; empty if it can."""
     head, (kind, _) = model.roi_head, branch
@@ -208,6 +216,19 @@ class DetectionDistiller(OfflineDistiller):
         if reason:
             raise ValueError(
                 f'the {side} tap {path!r} cannot be paired in a {type(model).__name__}: {reason}'
+            )
+
+    def _build_loss(self, term: Term, student: Taps, teachers: dict[str, Taps]) -> None:
+        super()._build_loss(term, student, teachers)
+        given = getattr(self.losses[term.name], 'anchor_generator', None)
+        own = _anchor_generator(self.student)
+        if given is None or own is None:
+            return
+        found, expected = ([base.tolist() for base in x.base_anchors] for x in (given, own))
+        if found != expected:
+            raise ValueError(
+                f'losses.{term.name}.anchor_generator is not that of the student, {own}; found '
+                f'{given}; give it anchor_generator of the rpn_head or bbox_head of model.student'
             )
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:

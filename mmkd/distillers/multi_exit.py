@@ -7,12 +7,15 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from mmkd.build import build, check_config
 from mmkd.losses import ExitLoss
 from mmkd.models.multi_exit import MAIN, MultiExitClassifier, Outputs, evaluating
 from mmkd.registry import MODELS
 from mmkd.taps import Taps
 
 from .base import BaseDistiller
+
+_EXAMPLE = "objective=dict(type='mmkd.BEEDLoss')"
 
 
 @MODELS.register_module()
@@ -50,18 +53,10 @@ class MultiExitDistiller(BaseDistiller):
             )
         if not self.student.exits:
             raise ValueError('model.student.exits is empty; without exits there is no teacher')
-        objective = {'_scope_': 'mmkd', **objective}
+        check_config('model.objective', objective, _EXAMPLE)
+        objective = dict(objective)
         self.tap = objective.pop('tap', None)
-        try:
-            self.objective = MODELS.build(objective)
-        except TypeError as error:
-            raise TypeError(f'model.objective: {error}') from error
-        if not isinstance(self.objective, ExitLoss):
-            raise TypeError(
-                f'model.objective.type={objective["type"]!r} is a '
-                f'{type(self.objective).__name__}, expected a subclass of '
-                'mmkd.losses.ExitLoss'
-            )
+        self.objective = build('model.objective', objective, ExitLoss, _EXAMPLE)
         self._build_objective()
 
     @classmethod

@@ -11,10 +11,13 @@ import torch
 from mmengine.model import ModuleList
 from torch import Tensor, nn
 
+from mmkd.build import build
 from mmkd.models.multi_exit import MAIN, MultiExitClassifier, evaluating, predictions
 from mmkd.registry import MODELS
 
-from .base import Distiller
+from .base import Distiller, check_num_classes
+
+_EXAMPLE = "objective=dict(type='mmkd.DCMLoss')"
 
 
 @MODELS.register_module()
@@ -88,10 +91,7 @@ class MutualDistiller(Distiller):
         networks = [_build(network, index) for index, network in enumerate(networks)]
         super().__init__(data_preprocessor=networks[0].data_preprocessor)
         self.networks = ModuleList(networks)
-        try:
-            self.objective = MODELS.build({'_scope_': 'mmkd', **objective})
-        except TypeError as error:
-            raise TypeError(f'model.objective: {error}') from error
+        self.objective = build('model.objective', objective, nn.Module, _EXAMPLE)
         self._build_objective()
 
     @classmethod
@@ -122,6 +122,10 @@ class MutualDistiller(Distiller):
             self.objective.build(logits)
         except (TypeError, ValueError) as error:
             raise type(error)(f'model.objective: {error}') from error
+
+    def check_data(self, classes: Sequence[str] | None, length: int) -> None:
+        for index, network in enumerate(self.networks):
+            check_num_classes(f'model.networks[{index}].model', network, classes)
 
     @property
     def student(self) -> nn.Module:

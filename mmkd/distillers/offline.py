@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mmkd.build import check_arguments
 from mmkd.registry import MODELS
 from mmkd.taps import Tap
 
@@ -57,6 +58,14 @@ class OfflineDistiller(TermDistiller):
         input_shape: tuple[int, int, int] = (3, 64, 64),
         data_preprocessor: dict | None = None,
     ) -> None:
+        check_arguments('model', OfflineDistiller, dict(student_loss_weight=student_loss_weight))
+        if losses == {}:
+            raise ValueError(
+                f'model.losses={losses!r} has no term, so the teacher would teach nothing: give '
+                "one, such as kd=dict(type='KLDivergenceLoss', student='head.fc', "
+                "teacher='head.fc'), or "
+                'train the student by its own config'
+            )
         if (teacher is None) == (teachers is None):
             raise ValueError('give either model.teacher or model.teachers (a dict of them by name)')
         teachers = {ONLY: teacher} if teachers is None else teachers

@@ -6,12 +6,14 @@ import copy
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import NoneType
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 from torch import Tensor, nn
 
+from mmkd.build import check_config
 from mmkd.engine.config import read_config
 from mmkd.publish import load_plain, plain_model
 from mmkd.registry import MODELS
@@ -53,6 +55,8 @@ class Teacher:
         self.key = key
         cfg = _read_config(config, key)
         model_cfg = plain_model(cfg)
+        if not isinstance(checkpoint, (str, NoneType)):
+            raise TypeError(f'{key}.checkpoint={checkpoint!r}, expected the path of a file')
         checkpoint = checkpoint or _pretrained(model_cfg) or _published(config)
         if checkpoint is None:
             raise ValueError(
@@ -65,9 +69,11 @@ class Teacher:
             model_cfg['_scope_'] = scope
         self.model: nn.Module = MODELS.build(model_cfg)
         try:
-            load_plain(self.model, checkpoint, f'{key}.checkpoint')
+            meta = load_plain(self.model, checkpoint, f'{key}.checkpoint')
         except (FileNotFoundError, ConnectionError) as error:
             raise type(error)(f'{error}; {_how_to_get(config, checkpoint, key)}') from error
+        #: Names of the classes that the weights were trained on, where the checkpoint has them.
+        self.classes = list((meta.get('dataset_meta') or {}).get('classes') or ())
         self.model.requires_grad_(False)
         self.model.eval()
         self._match(student_preprocessor)
@@ -124,11 +130,7 @@ class Teacher:
 def _read_config(config: str | dict, key: str) -> Config:
     if isinstance(config, str):
         return read_config(config, f'{key}.config')
-    if 'type' not in config:
-        raise ValueError(
-            f'{key}.config is a dict without type, with keys {sorted(config)}; give a config '
-            "file, 'package::name.py' or a model config"
-        )
+    check_config(f'{key}.config', config, "a config file, 'package::name.py' or a model config")
     return Config(dict(model=copy.deepcopy(config)))
 
 
@@ -145,9 +147,9 @@ def _published(config: str | dict) -> str | None:
 def _how_to_get(config: str | dict, checkpoint: str, key: str) -> str:
     """The command that leaves a missing checkpoint, where the teacher has a config file."""
     other = f'set {key}.checkpoint=FILE'
-    if not isinstance(config, str) or '::' in config:
-        return other
     folder = os.path.dirname(checkpoint)
+    if not isinstance(config, str) or '::' in config or not folder:
+        return other
     default = os.path.join('work_dirs', Path(config).stem)
     where = '' if folder == default else f' --work-dir {folder}'
     command = f'python tools/train.py {os.path.relpath(config)}{where}'

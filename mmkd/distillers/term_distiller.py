@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -77,6 +77,11 @@ class TermDistiller(BaseDistiller):
         self.__dict__['teachers'] = {}
         for name, cfg in teachers.items():
             key = 'model.teacher' if name == ONLY else f'model.teachers.{name}'
+            if not isinstance(cfg, Mapping):
+                raise TypeError(
+                    f'{key}={cfg!r} is a {type(cfg).__name__}, expected dict(config=..., '
+                    'checkpoint=...)'
+                )
             try:
                 self.teachers[name] = Teacher(self.data_preprocessor, **cfg, key=key)
             except TypeError as error:
@@ -162,6 +167,12 @@ class TermDistiller(BaseDistiller):
 
     def _build_losses(self, input_shape: tuple[int, int, int]) -> None:
         """Let every loss see the shapes it will get, in a forward of a dummy batch."""
+        is_shape = isinstance(input_shape, Sequence) and len(input_shape) == 3
+        if not is_shape or not all(isinstance(n, int) and n > 0 for n in input_shape):
+            raise ValueError(
+                f'model.input_shape={input_shape!r}, expected channels, height and width, such as '
+                '(3, 64, 64)'
+            )
         for term in self.terms:
             try:
                 self._check_term(term)
@@ -225,6 +236,25 @@ class TermDistiller(BaseDistiller):
         ):
             self._run(self.student, paths, inputs, samples)
         return record
+
+    def check_data(self, classes: Sequence[str] | None, length: int) -> None:
+        super().check_data(classes, length)
+        for teacher in self.teachers.values():
+            theirs = teacher.classes
+            if theirs and classes and theirs != list(classes) and set(theirs) == set(classes):
+                raise ValueError(
+                    f'{teacher.key}.checkpoint was trained on the classes {_few(theirs)}, and the '
+                    f'training data has the same in another order, {_few(classes)}: the teacher '
+                    "would call each by another's name; give the dataset "
+                    'metainfo=dict(classes=...) in the order of the teacher'
+                )
+        for term in self.terms:
+            loss = self.losses[term.name]
+            if hasattr(loss, 'check_data'):
+                try:
+                    loss.check_data(length)
+                except ValueError as error:
+                    raise ValueError(f'losses.{term.name}: {error}') from error
 
     def _active_terms(self) -> list[Term]:
         return [term for term in self.terms if term.factor()]
@@ -314,6 +344,10 @@ def dry(
             f'the dry forward of {whom} with images of {tuple(inputs.shape[1:])} failed: '
             f'{error or type(error).__name__}; {fix}'
         ) from error
+
+
+def _few(classes: Sequence[str]) -> str:
+    return f'({", ".join(classes[:4])}{", ..." if len(classes) > 4 else ""})'
 
 
 def _several(term: Term, *records: Taps) -> str:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from mmengine.logging import MessageHub
 from mmengine.model import ModuleDict
 from torch import Tensor, nn
 
+from mmkd.build import build, check_arguments, check_config
 from mmkd.losses import DistillLoss
-from mmkd.registry import MODELS
 from mmkd.taps import Tap
 
 Paths = str | Sequence[str]
+
+_EXAMPLE = "kd=dict(type='KLDivergenceLoss', student='head.fc', teacher='head.fc')"
 
 #: Where the message hub, and so a checkpoint, keeps the terms that a phase before training had.
 _PRETRAINED = 'pretrained_terms'
@@ -47,6 +50,15 @@ class Term:
     by_epoch: bool = True
 
     def __post_init__(self) -> None:
+        for side in ('student', 'teacher'):
+            paths = getattr(self, side)
+            found = paths_of(paths) if isinstance(paths, (str, Sequence)) else []
+            if not found or not all(path and isinstance(path, str) for path in found):
+                found = 'is missing' if paths is None else f'is {paths!r}'
+                raise ValueError(
+                    f'losses.{self.name}.{side} {found}, expected a tap or a list of taps, such as '
+                    f"{side}='backbone.layer2'"
+                )
         for key in ('begin', 'end', 'warmup'):
             value = getattr(self, key)
             if value is not None and value < 0:
@@ -66,18 +78,22 @@ class Term:
         read off MMEngine's message hub, where the runner writes it and resume restores it.
 
         Raises:
-            ValueError: If a time in epochs is longer than the run, as it is in every
-                iteration-based loop, whose epoch never advances; or if the term is for a
-                pre-training phase alone and there was none.
+            ValueError: If the term begins when the run is over; if a time in epochs is longer than
+                the run, as it is in every iteration-based loop, whose epoch never advances; or if
+                the term is for a pre-training phase alone and there was none.
         """
         hub = MessageHub.get_current_instance()
+        unit = 'epoch' if self.by_epoch else 'iter'
+        length = hub.get_info(f'max_{unit}s', math.inf)
         for key in ('begin', 'end', 'warmup'):
-            epochs = getattr(self, key) or 0
-            if self.by_epoch and epochs > hub.get_info('max_epochs', epochs):
+            time = getattr(self, key) or 0
+            # What begins when the run ends never begins.
+            too_late = time >= length if key == 'begin' else self.by_epoch and time > length
+            if time and too_late:
                 raise ValueError(
-                    f'losses.{self.name}.{key}={epochs} epochs, but the run has max_epochs='
-                    f'{hub.get_info("max_epochs")}; give a time within the run or, in an '
-                    f'iteration-based loop, set by_epoch=False and give {key} in iterations'
+                    f'losses.{self.name}.{key}={time} {unit}s, but the run has max_{unit}s='
+                    f'{length}; give a time within the run or, in an iteration-based loop, set '
+                    f'by_epoch=False and give {key} in iterations'
                 )
         if self.end == 0 and self.name not in hub.get_info(_PRETRAINED, ()):
             raise ValueError(
@@ -85,10 +101,14 @@ class Term:
                 f"was none: add custom_hooks=[dict(type='mmkd.PretrainHook', "
                 f'losses=[{self.name!r}], length=...)], or remove end'
             )
-        progress = hub.get_info('epoch' if self.by_epoch else 'iter', 0) - self.begin
+        progress = hub.get_info(unit, 0) - self.begin
         if progress < 0 or (self.end is not None and progress >= self.end - self.begin):
             return 0.0
         return min(1.0, (progress + 1) / self.warmup) if self.warmup else 1.0
+
+
+#: What a term takes of its config; the rest is the loss's.
+_FIELDS = tuple(field.name for field in fields(Term) if field.name != 'name')
 
 
 def note_pretraining(names: Sequence[str]) -> None:
@@ -116,32 +136,30 @@ def build_terms(losses: dict[str, dict]) -> tuple[list[Term], ModuleDict]:
             optionally, ``begin``, ``end``, ``warmup`` and ``by_epoch``.
 
     Raises:
-        ValueError: If a tap is missing or a schedule is not understood.
-        TypeError: If the type is no :class:`DistillLoss` or an argument is unknown to it.
+        ValueError: If a name, a tap, a number or a schedule is not understood.
+        TypeError: If a term is no dict, its type no :class:`DistillLoss`, or an argument is unknown
+            or of another type.
     """
+    if not isinstance(losses, Mapping):
+        raise TypeError(
+            f'model.losses={losses!r} is a {type(losses).__name__}, expected a dict of terms by '
+            f'name: {_EXAMPLE}'
+        )
     terms, modules = [], ModuleDict()
     for name, cfg in losses.items():
-        cfg = dict(cfg)
-        for side in ('student', 'teacher'):
-            if not cfg.get(side):
-                raise ValueError(
-                    f'losses.{name}.{side} is missing: give the tap, such as '
-                    f"{side}='backbone.layer2'"
-                )
-        schedule = {
-            key: cfg.pop(key) for key in ('begin', 'end', 'warmup', 'by_epoch') if key in cfg
-        }
-        terms.append(Term(name, cfg.pop('student'), cfg.pop('teacher'), **schedule))
-        try:
-            loss = MODELS.build({'_scope_': 'mmkd', **cfg})
-        except TypeError as error:
-            raise TypeError(f'losses.{name}: {error}') from error
-        if not isinstance(loss, DistillLoss):
-            raise TypeError(
-                f'losses.{name}.type={cfg["type"]!r} is a {type(loss).__name__}, expected a '
-                'subclass of mmkd.losses.DistillLoss'
+        if not isinstance(name, str) or not name.isidentifier() or hasattr(ModuleDict(), name):
+            raise ValueError(
+                f'model.losses has a term called {name!r}, which cannot be an attribute of a '
+                f'ModuleDict; give it another name, such as {_EXAMPLE}'
             )
-        modules[name] = loss
+        key = f'losses.{name}'
+        check_config(key, cfg, _EXAMPLE)
+        schedule = {field: cfg[field] for field in _FIELDS if field in cfg}
+        sides = {side: schedule.pop(side, None) for side in ('student', 'teacher')}
+        check_arguments(key, Term, schedule)
+        terms.append(Term(name, **sides, **schedule))
+        loss = {field: value for field, value in cfg.items() if field not in _FIELDS}
+        modules[name] = build(key, loss, DistillLoss, _EXAMPLE)
     return terms, modules
 
 

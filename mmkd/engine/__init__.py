@@ -1,5 +1,5 @@
 """What runs around a distiller: hooks, launching, safe loading."""
 
-from .hooks import PretrainHook, PublishStudentHook, StepSeedHook
+from .hooks import CheckDataHook, CheckFiniteHook, PretrainHook, PublishStudentHook, StepSeedHook
 
-__all__ = ['PretrainHook', 'PublishStudentHook', 'StepSeedHook']
+__all__ = ['CheckDataHook', 'CheckFiniteHook', 'PretrainHook', 'PublishStudentHook', 'StepSeedHook']

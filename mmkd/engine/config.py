@@ -28,6 +28,13 @@ def read_config(name: str, key: str) -> Config:
         missing = error.filename or name
         where = '' if missing == name else f', which {name} needs'
         raise FileNotFoundError(f'{key}: there is no file {missing!r}{where}') from error
+    except (ImportError, ValueError) as error:
+        if '::' not in name:
+            raise
+        raise FileNotFoundError(
+            f'{key}: there is no config {name!r} in an installed package; expected '
+            "'package::folder/name.py', such as 'mmpretrain::resnet/resnet18_8xb32_in1k.py'"
+        ) from error
 
 
 def _without_scope(find: Callable[[str, str], tuple[str, str | None]]) -> Callable:

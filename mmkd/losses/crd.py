@@ -193,6 +193,18 @@ class CRDLoss(DistillLoss):
         self.register_buffer('labels', torch.full((num_data,), -1))
         self.register_buffer('log_normalizers', torch.full((2,), torch.nan))
 
+    def check_data(self, length: int) -> None:
+        """Hold ``num_data`` against the number of training samples.
+
+        Raises:
+            ValueError: If the training set is smaller.
+        """
+        if len(self.labels) > length:
+            raise ValueError(
+                f'CRDLoss: num_data={len(self.labels)}, but the training set has {length} samples: '
+                f'negatives would be drawn that no image ever gives; set num_data={length}'
+            )
+
     def build(self, student: Tapped, teacher: Tapped) -> None:
         check_vectors('CRDLoss', student, teacher)
         pairs = paired(student, teacher)

@@ -98,6 +98,11 @@ class LDLoss(DistillLoss):
                 'level: give that of a GFL head'
             )
 
+    @property
+    def anchor_generator(self) -> object:
+        """The anchor generator, which has to be that of the student's head."""
+        return self.regions.generator
+
     def build(self, student: Tapped, teacher: Tapped) -> None:
         scores, edges, target = self._levels(student, teacher)
         check_levels('LDLoss', self.regions.generator, len(edges), "'bbox_head[1]'")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from mmengine.dist import all_reduce, get_world_size
@@ -92,6 +94,11 @@ class QualityFocalKDLoss(DistillLoss):
         self.regions = None
         if assigner is not None:
             self.regions = AnchorRegions('QualityFocalKDLoss', anchor_generator, assigner)
+
+    @property
+    def anchor_generator(self) -> Any:
+        """The anchor generator, which has to be that of the student's head; None without."""
+        return self.regions and self.regions.generator
 
     def build(self, student: Tapped, teacher: Tapped) -> None:
         check_maps('QualityFocalKDLoss', student, teacher)

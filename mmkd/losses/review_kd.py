@@ -131,12 +131,13 @@ class ReviewKDLoss(DistillLoss):
                     f'ReviewKDLoss takes maps (N, C, H, W) or vectors (N, C), found student '
                     f'{tuple(s.shape)} and teacher {tuple(t.shape)}'
                 )
-        heights = [s.shape[2] for s, _ in levels]
-        if heights != sorted(heights, reverse=True):
-            raise ValueError(
-                f'ReviewKDLoss takes levels from shallow to deep, found student heights {heights}; '
-                'list the taps from the first stage to the last'
-            )
+        for side, maps in zip(('student', 'teacher'), zip(*levels, strict=True), strict=True):
+            heights = [value.shape[2] for value in maps]
+            if heights != sorted(heights, reverse=True):
+                raise ValueError(
+                    f'ReviewKDLoss takes levels from shallow to deep, found {side} heights '
+                    f'{heights}; list the taps from the first stage to the last'
+                )
         mid = self.mid_channels or min(512, levels[-1][0].shape[1])
         last = len(levels) - 1
         for i, (s, t) in enumerate(levels):

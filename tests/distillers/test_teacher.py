@@ -167,7 +167,7 @@ def test_a_zoo_teacher_gets_its_published_weights_unless_others_are_given(detect
     student_preprocessor = MODELS.build(detector).data_preprocessor
     asked = []
     monkeypatch.setattr(
-        'mmkd.distillers.teacher.load_plain', lambda model, file, key: asked.append(file)
+        'mmkd.distillers.teacher.load_plain', lambda model, file, key: asked.append(file) or {}
     )
     Teacher(student_preprocessor, config=ZOO)
     Teacher(student_preprocessor, config=ZOO, checkpoint='mine.pth')
@@ -186,7 +186,7 @@ def test_a_zoo_teacher_gets_its_published_weights_unless_others_are_given(detect
 def test_only_configs_with_published_weights_may_do_without_a_checkpoint(
     name, student_preprocessor, monkeypatch
 ):
-    monkeypatch.setattr('mmkd.distillers.teacher.load_plain', lambda *args: None)
+    monkeypatch.setattr('mmkd.distillers.teacher.load_plain', lambda *args: {})
     if 'rsb' in name:
         Teacher(student_preprocessor, config=name)
         return

@@ -1,7 +1,9 @@
 """Hooks of the training loop."""
 
+from .check_data import CheckDataHook
+from .check_finite import CheckFiniteHook
 from .pretrain import PretrainHook
 from .publish_student import PublishStudentHook
 from .step_seed import StepSeedHook
 
-__all__ = ['PretrainHook', 'PublishStudentHook', 'StepSeedHook']
+__all__ = ['CheckDataHook', 'CheckFiniteHook', 'PretrainHook', 'PublishStudentHook', 'StepSeedHook']

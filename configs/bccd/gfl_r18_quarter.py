@@ -1,0 +1,6 @@
+_base_ = './gfl_r18.py'
+
+# A quarter of the backbone's width.
+model = dict(
+    backbone=dict(stem_channels=16, base_channels=16), neck=dict(in_channels=[16, 32, 64, 128])
+)

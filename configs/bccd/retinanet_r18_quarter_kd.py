@@ -1,0 +1,13 @@
+_base_ = '../_base_/pairs/bccd_retinanet_r18_quarter.py'
+
+model = dict(
+    losses=dict(
+        kd=dict(
+            type='QualityFocalKDLoss',
+            student='bbox_head[0]',
+            teacher='bbox_head[0]',
+            anchor_generator=_base_.model.student.bbox_head.anchor_generator,
+            assigner=_base_.model.student.train_cfg.assigner,
+        )
+    )
+)

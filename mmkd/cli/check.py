@@ -1,0 +1,71 @@
+"""What a config has to be before a runner is built from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmengine.config import Config
+
+#: Key to the least integer that it may be, where it is set.
+_INTEGERS = {
+    'train_cfg.max_epochs': 1,
+    'train_cfg.max_iters': 1,
+    'train_cfg.val_interval': 1,
+    'train_dataloader.batch_size': 1,
+    'train_dataloader.num_workers': 0,
+    'val_dataloader.batch_size': 1,
+    'val_dataloader.num_workers': 0,
+    'optim_wrapper.accumulative_counts': 1,
+    'randomness.seed': 0,
+}
+_FINITE = ('optim_wrapper', 'param_scheduler')
+#: What training cannot do without, and what it holds.
+_DICTS = {
+    'model': "type='mmkd.OfflineDistiller', ...",
+    'train_dataloader': 'batch_size=..., dataset=..., sampler=...',
+    'train_cfg': 'by_epoch=True, max_epochs=...',
+    'optim_wrapper': "optimizer=dict(type='SGD', lr=...)",
+}
+
+
+def _leaves(value: Any, key: str = '') -> Iterator[tuple[str, Any]]:
+    """Every key that holds no dict or list, with what it holds."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _leaves(item, f'{key}.{name}' if key else str(name))
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from _leaves(item, f'{key}[{index}]')
+    else:
+        yield key, value
+
+
+def check_training_config(cfg: Config, name: str) -> None:
+    """Refuse a config from which no runner can be built, or none that trains.
+
+    Args:
+        cfg (Config): The config, with the options of the command line.
+        name (str): Its file, for messages.
+
+    Raises:
+        ValueError: If a key is missing, holds something else than a dict, or a number is not
+            finite or too small.
+    """
+    for key, example in _DICTS.items():
+        if not isinstance(cfg.get(key), Mapping):
+            raise ValueError(
+                f'{name}: {key} is {"missing" if key not in cfg else repr(cfg[key])}, expected '
+                f'{key}=dict({example})'
+            )
+    for key, value in _leaves(cfg.to_dict()):
+        # Some of mmdet's settings end at infinity.
+        is_wrong = math.isnan if not key.startswith(_FINITE) else lambda x: not math.isfinite(x)
+        if isinstance(value, float) and is_wrong(value):
+            raise ValueError(f'{name}: {key}={value}, expected a finite number')
+        least = _INTEGERS.get(key)
+        if least is None or value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f'{name}: {key}={value!r}, expected an integer of {least} or more')
