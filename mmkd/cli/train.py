@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 
 from mmkd.cli.check import check_training_config
 from mmkd.cli.launch import add_common_arguments, load_config, prepare_distributed
+from mmkd.publish import distiller
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,11 +57,20 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.load_from = None if args.resume == 'auto' else args.resume
 
 
+def add_checks(cfg: Config) -> None:
+    """Give the training of a distiller the hooks of mmkd's default runtime that check it."""
+    if distiller(cfg) is not None:
+        hooks = cfg.setdefault('default_hooks', {})
+        hooks.setdefault('check_data', dict(type='mmkd.CheckDataHook'))
+        hooks.setdefault('check_finite', dict(type='mmkd.CheckFiniteHook'))
+
+
 def train(args: argparse.Namespace) -> None:
     """Train ``args.config`` as the other arguments say."""
     cfg = load_config(args)
     check_training_config(cfg, args.config)
     apply_training_options(cfg, args)
+    add_checks(cfg)
     prepare_distributed(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.train()
