@@ -101,6 +101,22 @@ def without_pretrained(cfg):
         without_pretrained(value)
 
 
+#: Sizes in transforms of mmdet: padding takes the largest of what is padded.
+TINY = dict(
+    scale=(96, 64), scales=[(96, 64)], img_scale=(64, 64), crop_size=(64, 64), size=(96, 96)
+)
+
+
+def make_tiny(transform):
+    """Tiny images from a transform, and from those that it chooses from."""
+    for key, value in TINY.items():
+        if key in transform:
+            transform[key] = value
+    for branch in transform.get('transforms', ()):
+        for inner in branch:
+            make_tiny(inner)
+
+
 def shrink(cfg, folder):
     """A handful of tiny images, two iterations."""
     for split in ('train', 'val', 'test'):
@@ -117,8 +133,9 @@ def shrink(cfg, folder):
                 metainfo=None,
             )
             for transform in dataset.pipeline:
-                if transform.type == 'Resize':
-                    transform.scale = (96, 64)
+                make_tiny(transform)
+            # A batch for each of at least two steps.
+            loader.batch_size = min(loader.batch_size, 2)
         else:
             # Digits in place of CIFAR-100.
             loader.dataset = dict(
@@ -142,6 +159,11 @@ def shrink(cfg, folder):
     for term in cfg.model.get('losses', {}).values():
         if 'warmup' in term:
             term.warmup = 1
+        if 'begin' in term:
+            term.begin = 0
+        # 0 is a term of the phase before training.
+        if term.get('end'):
+            term.end = None
     for hook in cfg.get('custom_hooks', ()):
         if hook.type == 'mmkd.PretrainHook':
             hook.update(length=1, by_epoch=False)
