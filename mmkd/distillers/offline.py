@@ -80,8 +80,9 @@ class OfflineDistiller(TermDistiller):
 
         The runner calls this before it loads or resumes a checkpoint, which therefore wins.
         """
+        again = self.is_init
         super().init_weights()
-        if not self.init_student:
+        if again or not self.init_student:
             return
         ours, inherited = self.student.state_dict(), self._inherited()
         with torch.no_grad():

@@ -58,7 +58,8 @@ class PKDLoss(DistillLoss):
         loss_weight (float): Defaults to 1.0.
 
     Raises:
-        ValueError: If maps differ in size and are not resized, or a level has a single position in the whole batch.
+        ValueError: If maps differ in size and are not resized, or a level has a single position in
+            the whole batch.
 
     Example:
         >>> levels = ['neck[0]', 'neck[1]', 'neck[2]', 'neck[3]']

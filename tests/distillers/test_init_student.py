@@ -80,3 +80,12 @@ def test_several_teachers_are_refused(classifier, save_teacher):
             teachers=dict(a=save_teacher(classifier)),
             init_student=True,
         )
+
+
+def test_a_second_call_leaves_what_was_learnt(detector, save_teacher):
+    model = detection_distiller(detector, save_teacher(detector))
+    model.init_weights()
+    weight = model.student.get_parameter('neck.fpn_convs.0.conv.weight')
+    weight.data.zero_()
+    model.init_weights()
+    assert not weight.any()
