@@ -101,20 +101,17 @@ def without_pretrained(cfg):
         without_pretrained(value)
 
 
-#: Sizes in transforms of mmdet: padding takes the largest of what is padded.
-TINY = dict(
-    scale=(96, 64), scales=[(96, 64)], img_scale=(64, 64), crop_size=(64, 64), size=(96, 96)
-)
-
-
-def make_tiny(transform):
-    """Tiny images from a transform, and from those that it chooses from."""
-    for key, value in TINY.items():
+def make_tiny(transform, side):
+    """Tiny images from a transform of mmdet, and from those that it chooses from."""
+    sizes = dict.fromkeys(('scale', 'img_scale', 'crop_size'), (side * 3 // 2, side))
+    # Padding takes what is padded.
+    sizes.update(scales=[sizes['scale']], size=(side * 3 // 2, side * 3 // 2))
+    for key, value in sizes.items():
         if key in transform:
             transform[key] = value
     for branch in transform.get('transforms', ()):
         for inner in branch:
-            make_tiny(inner)
+            make_tiny(inner, side)
 
 
 def shrink(cfg, folder):
@@ -133,7 +130,8 @@ def shrink(cfg, folder):
                 metainfo=None,
             )
             for transform in dataset.pipeline:
-                make_tiny(transform)
+                # As small as the dry forward, which deformable convolutions need larger.
+                make_tiny(transform, cfg.model.get('input_shape', (3, 64, 64))[1])
             # A batch for each of at least two steps.
             loader.batch_size = min(loader.batch_size, 2)
         else:
