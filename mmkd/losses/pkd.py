@@ -46,9 +46,8 @@ class PKDLoss(DistillLoss):
     and unit variance, the unbiased one as in the authors' code. Scale and offset of a channel play
     no role, so heterogeneous detectors can be compared. A 1x1 convolution aligns the student where
     the numbers of channels differ. *PKD: General Distillation Framework for Object Detectors via
-    Pearson Correlation Coefficient*, Cao et
-    al., NeurIPS 2022, section 3. Weights in use on the first four FPN levels: 6 for Faster R-CNN,
-    10 for RetinaNet (configs of MMRazor).
+    Pearson Correlation Coefficient*, Cao et al., NeurIPS 2022, section 3. Weights in use on the
+    first four FPN levels: 6 for Faster R-CNN, 10 for RetinaNet (configs of MMRazor).
 
     Shapes: (N, C_s, H, W) and (N, C_t, H, W); with several taps the losses add up.
 
