@@ -103,12 +103,16 @@ def without_pretrained(cfg):
 
 def make_tiny(transform, side):
     """Tiny images from a transform of mmdet, and from those that it chooses from."""
-    sizes = dict.fromkeys(('scale', 'img_scale', 'crop_size'), (side * 3 // 2, side))
-    # Padding takes what is padded.
-    sizes.update(scales=[sizes['scale']], size=(side * 3 // 2, side * 3 // 2))
-    for key, value in sizes.items():
+    image = (side * 3 // 2, side)
+    for key in ('scale', 'img_scale', 'scales'):
         if key in transform:
-            transform[key] = value
+            # A list is of scales to choose from.
+            several = isinstance(transform[key], list)
+            transform[key] = [image] * len(transform[key]) if several else image
+    if transform.type == 'RandomCrop':
+        transform.crop_size = (side, side)
+    if transform.type == 'Pad' and 'size' in transform:
+        transform.size = (image[0], image[0])
     for branch in transform.get('transforms', ()):
         for inner in branch:
             make_tiny(inner, side)
@@ -154,6 +158,9 @@ def shrink(cfg, folder):
         cfg.train_cfg.update(max_iters=2, val_interval=2)
     else:
         cfg.train_cfg.update(max_epochs=1, val_interval=1)
+    if 'num_queries' in cfg.model.get('student', {}):
+        # A tiny image has fewer positions to select them from.
+        cfg.model.student.num_queries = 10
     for term in cfg.model.get('losses', {}).values():
         if 'warmup' in term:
             term.warmup = 1
