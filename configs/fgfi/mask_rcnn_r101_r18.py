@@ -1,13 +1,10 @@
-_base_ = '../_base_/pairs/mask_rcnn_r101_r18.py'
+_base_ = ['../_base_/pairs/mask_rcnn_r101_r18.py', '../_base_/methods/fgfi_coco.py']
 
 model = dict(
     losses=dict(
         fgfi=dict(
-            type='FGFILoss',
-            student='neck',
-            teacher='neck',
+            _base_.term,
             anchor_generator=_base_.model.student.rpn_head.anchor_generator,
-            loss_weight=0.01,
         )
     )
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmkd.build import check_arguments
@@ -33,12 +35,17 @@ class OfflineDistiller(TermDistiller):
         teachers (dict[str, dict], optional): Several, by name; their taps are written
             ``'name:backbone.layer2'``. Give ``teacher`` or ``teachers``.
         student_loss_weight (float): The factor w of the student's own losses. Defaults to 1.0.
+        init_student (bool): Whether the student starts from the weights of the teacher's neck and
+            heads, all that is not the backbone, where names and shapes are the same: the
+            inheriting strategy of the configs of FGD and MGD, under their name. Needs a single
+            teacher. Defaults to False.
         input_shape (tuple[int]): Shape (C, H, W) of the dummy image of the dry forward that checks
             taps and shapes at construction. Defaults to (3, 64, 64).
         data_preprocessor (dict, optional): See :class:`BaseDistiller`.
 
     Raises:
-        ValueError: If a tap names no module or is not reached, or two sides cannot be compared.
+        ValueError: If a tap names no module or is not reached, two sides cannot be compared, or
+            ``init_student`` finds no weights to start from.
 
     Example:
         >>> model = dict(
@@ -55,6 +62,7 @@ class OfflineDistiller(TermDistiller):
         teacher: dict | None = None,
         teachers: dict[str, dict] | None = None,
         student_loss_weight: float = 1.0,
+        init_student: bool = False,
         input_shape: tuple[int, int, int] = (3, 64, 64),
         data_preprocessor: dict | None = None,
     ) -> None:
@@ -71,7 +79,57 @@ class OfflineDistiller(TermDistiller):
         teachers = {ONLY: teacher} if teachers is None else teachers
         super().__init__(student, losses, teachers, data_preprocessor)
         self.student_loss_weight = student_loss_weight
+        self.init_student = init_student
+        if init_student:
+            self._inherited()
         self._build_losses(input_shape)
+
+    def init_weights(self) -> None:
+        """Initialise as MMEngine does, then take over the teacher's weights with ``init_student``.
+
+        The runner calls this before it loads or resumes a checkpoint, which therefore wins.
+        """
+        again = self.is_init
+        super().init_weights()
+        if again or not self.init_student:
+            return
+        ours, inherited = self.student.state_dict(), self._inherited()
+        with torch.no_grad():
+            for name, value in inherited.items():
+                ours[name].copy_(value)
+        left = sorted(name for name in _beyond_backbone(ours) if name not in inherited)
+        others = f', but not {len(left)} others (such as {left[0]})' if left else ''
+        print_log(
+            f'init_student: the student starts from {len(inherited)} weights of the neck and heads '
+            f'of the teacher{others}',
+            logger='current',
+        )
+
+    def _inherited(self) -> dict[str, Tensor]:
+        """The teacher's weights that the student starts from, by name.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        if ONLY not in self.teachers:
+            raise ValueError(
+                'model.init_student=True takes the weights of one teacher, found teachers '
+                f'{sorted(self.teachers)}; give model.teacher, or set init_student=False'
+            )
+        ours, teacher = self.student.state_dict(), self.teachers[ONLY].model
+        theirs = _beyond_backbone(teacher.state_dict())
+        inherited = {
+            name: value
+            for name, value in theirs.items()
+            if name in ours and ours[name].shape == value.shape
+        }
+        if not inherited:
+            raise ValueError(
+                f'model.init_student=True: none of the {len(theirs)} weights of the teacher, a '
+                f'{type(teacher).__name__}, outside of its backbone has the name and shape of one '
+                f'of the student, a {type(self.student).__name__}; set init_student=False'
+            )
+        return inherited
 
     def _locate(self, path: str) -> tuple[str, str]:
         """Split a teacher tap into the teacher's name and the path in it."""
@@ -132,3 +190,7 @@ class OfflineDistiller(TermDistiller):
         if isinstance(value, (list, tuple)):
             return [self._weighted(item) for item in value]
         return value * self.student_loss_weight
+
+
+def _beyond_backbone(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k: v for k, v in state_dict.items() if not k.startswith('backbone.')}

@@ -20,8 +20,9 @@ class CWDLoss(DistillLoss):
               \phi(f)_{nci} = \frac{\exp(f_{nci} / \tau)}{\sum_j \exp(f_{ncj} / \tau)}
 
     A 1x1 convolution aligns the student where the numbers of channels differ. *Channel-wise
-    Knowledge Distillation for Dense Prediction*, Shu et al., ICCV 2021, section 3.2. On FPN levels
-    of Faster R-CNN and RetinaNet, tau 1 and weight 10 are in use (detection configs of MMRazor).
+    Knowledge Distillation for Dense Prediction*, Shu et al., ICCV 2021, section 3.2. In use with
+    tau 1: weight 10 on FPN levels of Faster R-CNN and RetinaNet, 5 on the class scores of GFL
+    (detection configs of MMRazor).
 
     Shapes: (N, C_s, H, W) and (N, C_t, H, W); with several taps the losses add up.
 

@@ -63,7 +63,8 @@ class FGFILoss(DistillLoss):
     Feature Imitation*, Wang et al., CVPR 2019, section 3, for one level. Here every level is
     normalised by its own number of positions, counted over the batch of all processes, and levels
     add up. Without ground truth the loss and its gradients are zero. Weight: 0.01 (authors' code;
-    *Distilling Knowledge via Knowledge Review*, supplement, section 2).
+    *Distilling Knowledge via Knowledge Review*, supplement, section 1), from the 400th step on in
+    the authors' code (``begin=400, by_epoch=False`` in the term).
 
     Shapes: levels (N, C_s, H_l, W_l) and (N, C_t, H_l, W_l), one for each stride of the anchor
     generator, in its order. Data samples carry ``gt_instances.bboxes``, ``img_shape`` and

@@ -9,7 +9,7 @@ from torch import Tensor
 from mmkd.registry import MODELS
 
 from .base import DistillLoss, Tapped, check_same_shape, fp32, paired
-from .utils import align_channels
+from .utils import align_channels, check_maps
 
 _EPS = 1e-6  # as MMRazor
 
@@ -46,27 +46,44 @@ class PKDLoss(DistillLoss):
     and unit variance, the unbiased one as in the authors' code. Scale and offset of a channel play
     no role, so heterogeneous detectors can be compared. A 1x1 convolution aligns the student where
     the numbers of channels differ. *PKD: General Distillation Framework for Object Detectors via
-    Pearson Correlation Coefficient*, Cao et
-    al., NeurIPS 2022, section 3. Weights in use on the first four FPN levels: 6 for Faster R-CNN,
-    10 for RetinaNet (configs of MMRazor).
+    Pearson Correlation Coefficient*, Cao et al., NeurIPS 2022, section 3. Weights in use on the
+    first four FPN levels: 6 for Faster R-CNN, 10 for RetinaNet (configs of MMRazor).
 
     Shapes: (N, C_s, H, W) and (N, C_t, H, W); with several taps the losses add up.
 
     Args:
+        resize_student (bool): Whether the student's maps are resized, bilinearly, to the teacher's,
+            as MMRazor does where necks start at different strides. Defaults to False.
         loss_weight (float): Defaults to 1.0.
 
     Raises:
-        ValueError: If maps differ in size, or a level has a single position in the whole batch.
+        ValueError: If maps differ in size and are not resized, or a level has a single position in
+            the whole batch.
 
     Example:
         >>> levels = ['neck[0]', 'neck[1]', 'neck[2]', 'neck[3]']
         >>> pkd=dict(type='PKDLoss', student=levels, teacher=levels, loss_weight=6.0)
     """
 
+    def __init__(
+        self, resize_student: bool = False, loss_weight: float = 1.0, init_cfg: dict | None = None
+    ) -> None:
+        super().__init__(loss_weight, init_cfg)
+        self.resize_student = resize_student
+
     def build(self, student: Tapped, teacher: Tapped) -> None:
-        self.aligns = align_channels('PKDLoss', student, teacher)
+        check_maps('PKDLoss', student, teacher)
+        self.aligns = align_channels('PKDLoss', self._resized(student, teacher), teacher)
+
+    def _resized(self, student: Tapped, teacher: Tapped) -> Tapped:
+        if not self.resize_student:
+            return student
+        return [
+            F.interpolate(s, size=t.shape[2:], mode='bilinear') for s, t in paired(student, teacher)
+        ]
 
     def forward(self, student: Tapped, teacher: Tapped, data_samples: list | None = None) -> Tensor:
+        student = self._resized(student, teacher)
         loss = 0.0
         for align, (s, t) in zip(self.aligns, paired(student, teacher), strict=True):
             aligned = align(s)

@@ -76,8 +76,8 @@ _MGD = {
 }
 _FGD = {
     TWO_STAGE: dict(alpha_fgd=5e-5, beta_fgd=2.5e-5, gamma_fgd=5e-5, lambda_fgd=5e-7),
-    ANCHOR_BASED: dict(alpha_fgd=1e-3, beta_fgd=5e-4, gamma_fgd=1e-3, lambda_fgd=5e-6),
-    ANCHOR_FREE: dict(alpha_fgd=1.6e-3, beta_fgd=8e-4, gamma_fgd=8e-3, lambda_fgd=8e-6),
+    ANCHOR_BASED: dict(alpha_fgd=1e-3, beta_fgd=5e-4, gamma_fgd=5e-4, lambda_fgd=5e-6),
+    ANCHOR_FREE: dict(alpha_fgd=1.6e-3, beta_fgd=8e-4, gamma_fgd=8e-4, lambda_fgd=8e-6),
 }
 
 #: Methods for detectors.

@@ -47,6 +47,22 @@ def test_one_position_in_the_whole_batch_is_refused():
         loss(student[:1], teacher[:1])
 
 
+def test_a_resized_student_is_compared_at_the_teachers_size():
+    student, teacher = maps(2, 3, 2, 3), maps(2, 3, 4, 6, seed=1)
+    # Bilinear at twice the size: a quarter and three quarters between neighbours.
+    rows = torch.tensor([[4, 0], [3, 1], [1, 3], [0, 4]]) / 4
+    columns = [[4, 0, 0], [3, 1, 0], [1, 3, 0], [0, 3, 1], [0, 1, 3], [0, 0, 4]]
+    axis = rows.double(), torch.tensor(columns).double() / 4
+    resized = torch.einsum('ih,jw,nchw->ncij', *axis, student)
+    value = build(student, teacher, resize_student=True)(student, teacher)
+    assert value.item() == pytest.approx(reference(resized.numpy(), teacher.numpy()), rel=1e-5)
+    same = maps(2, 3, 4, 6, seed=2)
+    plain = build(same, teacher)(same, teacher)
+    torch.testing.assert_close(build(same, teacher, resize_student=True)(same, teacher), plain)
+    with pytest.raises(ValueError, match='equal height and width'):
+        build(student, teacher)
+
+
 def test_equals_one_minus_the_correlation():
     student, teacher = maps(2, 3, 4, 5), maps(2, 3, 4, 5, seed=1)
     loss = build(student, teacher, loss_weight=6.0)

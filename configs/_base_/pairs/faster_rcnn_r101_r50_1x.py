@@ -1,0 +1,13 @@
+_base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+
+custom_imports = dict(imports=['mmkd'])
+default_hooks = dict(
+    publish=dict(type='mmkd.PublishStudentHook'),
+    step_seed=dict(type='mmkd.StepSeedHook'),
+)
+model = dict(
+    _delete_=True,
+    type='mmkd.DetectionDistiller',
+    student=_base_.model,
+    teacher=dict(config='mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py'),
+)

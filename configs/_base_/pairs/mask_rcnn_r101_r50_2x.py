@@ -1,0 +1,13 @@
+_base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_2x_coco.py'
+
+custom_imports = dict(imports=['mmkd'])
+default_hooks = dict(
+    publish=dict(type='mmkd.PublishStudentHook'),
+    step_seed=dict(type='mmkd.StepSeedHook'),
+)
+model = dict(
+    _delete_=True,
+    type='mmkd.DetectionDistiller',
+    student=_base_.model,
+    teacher=dict(config='mmdet::mask_rcnn/mask-rcnn_r101_fpn_2x_coco.py'),
+)

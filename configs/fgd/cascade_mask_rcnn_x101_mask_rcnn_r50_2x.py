@@ -1,0 +1,7 @@
+_base_ = [
+    '../_base_/pairs/cascade_mask_rcnn_x101_mask_rcnn_r50_2x.py',
+    '../_base_/methods/fgd_two_stage.py',
+]
+
+model = dict(losses=dict(fgd=_base_.term))
+optim_wrapper = dict(clip_grad=dict(max_norm=35, norm_type=2))
