@@ -245,10 +245,11 @@ class DetectionDistiller(OfflineDistiller):
     def _run(
         self, model: nn.Module, paths: list[str], inputs: Tensor, data_samples: list | None
     ) -> None:
+        features = run_parts(model, paths, inputs, data_samples)
         if any(path.startswith('roi_head') for path in paths):
-            model(inputs, data_samples, mode='tensor')
-        else:
-            run_parts(model, paths, inputs, data_samples)
+            # Before it is initialised, a network may compute what is no feature and no box.
+            features = [feature.nan_to_num().tanh() for feature in features]
+            model.roi_head(features, [sample.proposals for sample in data_samples], data_samples)
 
     def _run_teacher(
         self,
@@ -275,7 +276,6 @@ class DetectionDistiller(OfflineDistiller):
         meta = dict(img_shape=size, ori_shape=size, batch_input_shape=size, pad_shape=size)
         samples = [DetDataSample(metainfo={**meta, 'scale_factor': (1.0, 1.0)}) for _ in range(2)]
         for sample in samples:
-            # Read by a detector without RPN alone.
             sample.proposals = InstanceData(bboxes=torch.tensor([[0.0, 0.0, width, height]]))
         return samples
 
