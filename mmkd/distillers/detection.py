@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -51,6 +53,19 @@ def in_a_loss(path: str) -> bool:
     return any(name.startswith('loss_') for name in Tap(path).module.split('.'))
 
 
+@contextmanager
+def _training_outputs(part: nn.Module) -> Iterator[nn.Module]:
+    """Let a head give what its loss takes; all layers in it stay in ``eval()``.
+
+    FCOS, VFNet, RepPoints, SOLO and others decode, mask or resize where ``self.training`` is False.
+    """
+    training, part.training = part.training, True
+    try:
+        yield part
+    finally:
+        part.training = training
+
+
 def run_parts(
     model: nn.Module, paths: list[str], inputs: Tensor, data_samples: list | None
 ) -> tuple[Tensor, ...]:
@@ -70,10 +85,9 @@ def run_parts(
         if part == 'encoder':
             encoder_inputs, _ = model.pre_transformer(features, data_samples)
             model.forward_encoder(**encoder_inputs)
-        elif part == 'panoptic_head':
-            model.panoptic_head(features, data_samples)
-        else:
-            getattr(model, part)(features)
+            continue
+        with _training_outputs(getattr(model, part)) as head:
+            head(features, *([data_samples] if part == 'panoptic_head' else []))
     return features
 
 
@@ -83,11 +97,18 @@ def not_paired(model: nn.Module, path: str) -> str:
     from mmdet.models.detectors import (
         DetectionTransformer,
         MaskFormer,
+        SemiBaseDetector,
         TridentFasterRCNN,
     )
     from mmdet.models.detectors.single_stage_instance_seg import SingleStageInstanceSegmentor
+    from mmdet.models.mot import BaseMOTModel
     from mmdet.models.roi_heads import SparseRoIHead
 
+    if isinstance(model, (BaseMOTModel, SemiBaseDetector)):
+        return (
+            'it takes other batches than a detector does; distil the detector in it alone, and '
+            'give it the weights of student.pth'
+        )
     part, served = _part(path), ['backbone', 'neck']
     if isinstance(model, TridentFasterRCNN):
         return (
@@ -97,7 +118,9 @@ def not_paired(model: nn.Module, path: str) -> str:
             'test_cfg.test_branch_idx'
         )
     queries = 'its queries are learned, and query i of another detector looks for other objects'
-    if isinstance(model, DetectionTransformer):
+    if hasattr(model, 'language_model'):
+        reason = 'what follows its neck also reads a caption, which the teacher is not given'
+    elif isinstance(model, DetectionTransformer):
         served.append('encoder')
         reason = queries
     elif isinstance(model, MaskFormer):
@@ -113,7 +136,11 @@ def not_paired(model: nn.Module, path: str) -> str:
         reason = 'it is no part that runs on the features'
     module = Tap(path).module
     if any(module == name or module.startswith(f'{name}.') for name in served):
-        return ''
+        head = getattr(model, part)
+        if type(head).forward is not nn.Module.forward:
+            return ''
+        served.remove(part)
+        reason = f'its {type(head).__name__} has no forward that takes the features'
     return f'{reason}; tap {", ".join(name for name in served if hasattr(model, _part(name)))}'
 
 
@@ -140,6 +167,19 @@ def more_than_rois(model: nn.Module, branch: Branch) -> str:
         )
     if kind == 'mask' and getattr(head, 'share_roi_extractor', False):
         return 'its mask head shares the RoI extractor of its boxes; tap roi_head.bbox_head'
+    return ''
+
+
+def other_rois(model: nn.Module, branch: Branch) -> str:
+    """Why the RoIs of a branch are not those its loss sees; empty if they are."""
+    kind, stage = branch
+    samplers = getattr(model.roi_head, 'bbox_sampler', None)
+    sampler = samplers[stage] if isinstance(samplers, list) else samplers
+    if kind == 'bbox' and hasattr(sampler, 'context'):
+        return (
+            f'its {type(sampler).__name__} runs the head on RoIs that no loss sees; tap backbone '
+            'or neck, or set another train_cfg.rcnn.sampler'
+        )
     return ''
 
 
@@ -208,11 +248,11 @@ class DetectionDistiller(OfflineDistiller):
 
     def _check_tap(self, side: str, model: nn.Module, path: str) -> None:
         reason = not_paired(model, path)
-        if side == 'teacher' and not reason:
-            if in_a_loss(path):
-                reason = 'its losses are not run; tap them in the student'
-            elif roi_branch(path):
-                reason = more_than_rois(model, roi_branch(path))
+        branch = None if reason else roi_branch(path)
+        if not reason and side == 'teacher' and in_a_loss(path):
+            reason = 'its losses are not run; tap them in the student'
+        elif branch:
+            reason = (more_than_rois if side == 'teacher' else other_rois)(model, branch)
         if reason:
             raise ValueError(
                 f'the {side} tap {path!r} cannot be paired in a {type(model).__name__}: {reason}'
@@ -248,10 +288,12 @@ class DetectionDistiller(OfflineDistiller):
     ) -> None:
         if any(map(in_a_loss, paths)):
             model(inputs, data_samples, mode='loss')
-        elif any(path.startswith('roi_head') for path in paths):
-            model(inputs, data_samples, mode='tensor')
-        else:
-            run_parts(model, paths, inputs, data_samples)
+            return
+        features = run_parts(model, paths, inputs, data_samples)
+        if any(path.startswith('roi_head') for path in paths):
+            # Before it is initialised, a network may compute what is no feature and no box.
+            features = [feature.nan_to_num().tanh() for feature in features]
+            model.roi_head(features, [sample.proposals for sample in data_samples], data_samples)
 
     def _run_teacher(
         self,
@@ -271,7 +313,7 @@ class DetectionDistiller(OfflineDistiller):
             forward(*([stage] if is_cascade else []), features, rois)
 
     def _dry_samples(self, input_shape: tuple[int, int, int]) -> list:
-        """Each image has one box, the whole of it, for taps that only the losses reach."""
+        """Each image has one box and one proposal, the whole of it, for taps in RoI heads and losses."""
         from mmdet.structures import DetDataSample
         from mmdet.structures.mask import BitmapMasks
         from mmengine.structures import InstanceData, PixelData
@@ -279,10 +321,17 @@ class DetectionDistiller(OfflineDistiller):
         height, width = size = input_shape[1:]
         meta = dict(img_shape=size, ori_shape=size, batch_input_shape=size, pad_shape=size)
         sample = DetDataSample(metainfo={**meta, 'scale_factor': (1.0, 1.0)})
+        whole = torch.tensor([[0.0, 0.0, width, height]])
+        sample.proposals = InstanceData(bboxes=whole)
         sample.gt_instances = InstanceData(
-            bboxes=torch.tensor([[0.0, 0.0, width, height]]),
+            bboxes=whole,
             labels=torch.zeros(1, dtype=torch.long),
             masks=BitmapMasks(np.ones((1, *size), np.uint8), *size),
         )
         sample.gt_sem_seg = PixelData(sem_seg=torch.zeros(1, *size, dtype=torch.long))
         return [sample, sample.clone()]
+
+    @property
+    def bbox_head(self) -> nn.Module:
+        """The student's head, where mmdet's YOLOXModeSwitchHook looks for it."""
+        return self.student.bbox_head

@@ -1,12 +1,15 @@
 """All kinds of detectors, and batches that are not everyday ones."""
 
 import copy
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
+from mmdet.engine.hooks import YOLOXModeSwitchHook
 from mmdet.structures.mask import BitmapMasks
 from mmengine.optim import build_optim_wrapper
+from mmengine.structures import InstanceData
 
 from mmkd.distillers import DetectionDistiller
 from mmkd.taps import Taps
@@ -153,6 +156,63 @@ def test_a_loss_of_one_pair_names_the_tap_and_its_calls(retinanet, detector, sav
     )
     with pytest.raises(ValueError, match=r"'bbox_head.retina_cls' runs 5 times"):
         DetectionDistiller(student=retinanet, teacher=teacher, losses=terms)
+
+
+def test_a_teachers_head_gives_what_its_loss_takes(retinanet, save_teacher, scene_batch):
+    # In eval() this head gives boxes in pixels, in training in strides.
+    head, strides = retinanet.bbox_head, retinanet.bbox_head.anchor_generator.strides
+    norm = dict(type='BN')
+    retinanet.bbox_head = dict(
+        type='FCOSHead',
+        norm_on_bbox=True,
+        strides=strides,
+        norm_cfg=norm,
+        **{
+            key: head[key]
+            for key in ('num_classes', 'in_channels', 'feat_channels', 'stacked_convs')
+        },
+    )
+    terms = dict(hint=dict(type='HintLoss', student='bbox_head[1]', teacher='bbox_head[1]'))
+    model = build(retinanet, save_teacher, terms)
+    teacher = model.teachers[''].model
+    model.student.load_state_dict(teacher.state_dict())
+    for module in model.student.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    before = copy.deepcopy(teacher.state_dict())
+    data = model.data_preprocessor(scene_batch(), True)
+    assert model(**data, mode='loss')['loss_hint'] == 0
+    assert not any(module.training for module in teacher.modules())
+    for name, value in teacher.state_dict().items():
+        assert value.equal(before[name]), name
+
+
+def test_a_detector_without_rpn_has_its_proposals_in_the_batch(detector, save_teacher, scene_batch):
+    detector.type = 'FastRCNN'
+    del detector['rpn_head'], detector.train_cfg['rpn'], detector.test_cfg['rpn']
+    batch = scene_batch()
+    for sample in batch['data_samples']:
+        sample.proposals = InstanceData(bboxes=sample.gt_instances.bboxes + 1)
+    assert check_step(build(detector, save_teacher, dict(kd=kd())), batch)['loss_kd'] > 0
+
+
+def test_a_sampler_that_runs_the_head_by_itself_is_refused_on_the_students_side(
+    detector, save_teacher
+):
+    plain = copy.deepcopy(detector)
+    detector.train_cfg.rcnn.sampler.type = 'OHEMSampler'
+    with pytest.raises(ValueError, match=r'losses.kd: the student tap .*its OHEMSampler runs'):
+        build(detector, save_teacher, dict(kd=kd()))
+    miner = save_teacher(detector)
+    DetectionDistiller(student=plain, teacher=miner, losses=dict(kd=kd()))
+
+
+def test_the_hook_of_yolox_finds_the_students_head(retinanet, save_teacher):
+    terms = dict(hint=dict(type='HintLoss', student='neck[0]', teacher='neck[0]'))
+    model = build(retinanet, save_teacher, terms)
+    runner = Mock(model=model, epoch=0, max_epochs=1)
+    YOLOXModeSwitchHook(num_last_epochs=1).before_train_epoch(runner)
+    assert model.student.bbox_head.use_l1
 
 
 def test_mask_rcnn_heads_share_the_students_rois(mask_rcnn, save_teacher, scene_batch):
