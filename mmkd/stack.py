@@ -78,7 +78,7 @@ def installed_stack() -> Stack:
         )
     if find_spec('mmengine') is None:
         raise ImportError(
-            'mmkd needs MMEngine, mmdet and mmpretrain, of which no MMEngine is installed: run `pip '
+            'mmkd needs MMEngine, mmdet and mmpretrain, and no MMEngine is installed: run `pip '
             'install "mmkd[openmmlab]"` or, for the forks by OneDL, `pip install "mmkd[onedl]"`'
         )
     return ONEDL if packages[ONEDL] else OPENMMLAB
