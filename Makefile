@@ -1,5 +1,6 @@
-# One target per habit. Every target sets up .venv first; that takes a second when nothing changed.
-PY := .venv/bin/python
+# One target per habit. Each sets up its environment first, which takes a second when nothing changed.
+VENV := .venv$(addprefix -,$(filter-out openmmlab,$(STACK)))
+PY := $(VENV)/bin/python
 # Tests are many small tensors: one thread in each of several processes is faster than the reverse.
 TEST_WORKERS ?= $(shell cores=$$(nproc || echo 2) && echo $$((cores < 8 ? cores : 8)))
 PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_WORKERS)
@@ -10,7 +11,7 @@ PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_WORKERS)
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
 
-env: ## Set up .venv; PYTHON=... chooses the interpreter
+env: ## Set up .venv; PYTHON=... chooses the interpreter, STACK=onedl the forks
 	@tools/dev/setup_env.sh
 
 demo: env ## Run the demo, on the CPU
@@ -30,6 +31,6 @@ format: env ## Format, and fix what lint can fix
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-clean: ## Remove .venv and what the tools left; work_dirs/ stays
-	rm -rf .venv .pytest_cache .ruff_cache build mmkd.egg-info
+clean: ## Remove the environments and what the tools left; work_dirs/ stays
+	rm -rf .venv .venv-onedl .pytest_cache .ruff_cache build mmkd.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

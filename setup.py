@@ -60,7 +60,10 @@ setup(
     entry_points={'console_scripts': ['mmkd = mmkd.cli:main']},
     python_requires='>=3.10,<3.13',
     install_requires=read_requirements('runtime.txt'),
+    # One of the first two; each brings what is imported as mmengine, mmdet and mmpretrain.
     extras_require={
+        'openmmlab': read_requirements('openmmlab.txt'),
+        'onedl': read_requirements('onedl.txt'),
         'tests': read_requirements('tests.txt'),
         'dev': read_requirements('dev.txt'),
     },

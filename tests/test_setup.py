@@ -9,13 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import mmdet
-import mmpretrain
+import mmcv
 import pytest
 from mmengine.utils import digit_version
 from packaging.requirements import Requirement
 
-import mmkd
+from mmkd.stack import TORCH_MAXIMUM, TORCH_MINIMUM, installed_stack
+from mmkd.version import __version__
 
 ROOT = Path(__file__).parents[1]
 REQUIREMENTS = ROOT / 'requirements'
@@ -198,6 +198,39 @@ def test_mmcv_is_compiled_with_torchs_headers_read_before_or_as_ever(repo, heade
         assert set(found[:-2]) <= set(arguments)
 
 
+def test_other_stack_has_its_own_environment(repo):
+    code, stderr, calls = set_up(repo, STACK='onedl')
+    assert code == 0, stderr
+    assert not (repo / '.venv').exists()
+    assert (repo / '.venv-onedl/setup.stamp').exists()
+    assert any('dev.txt -r requirements/onedl.txt' in call for call in calls)
+    installed = {word for call in calls for word in call.split() if word.endswith('.txt')}
+    assert 'requirements/onedl-mmcv.txt' in installed
+    assert not installed & {'requirements/mmcv.txt', 'requirements/openmmlab.txt'}
+    assert set_up(repo, STACK='onedl') == (0, '', [])
+
+
+@pytest.mark.parametrize(
+    ('stack', 'python'), [('', '.venv'), ('openmmlab', '.venv'), ('onedl', '.venv-onedl')]
+)
+def test_make_uses_the_environment_that_set_up_makes(stack, python):
+    makes = subprocess.run(
+        ['make', '-n', 'demo', f'STACK={stack}'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f'\n{python}/bin/python -m mmkd demo' in makes.stdout
+
+
+def test_unknown_stack_is_one_sentence(repo):
+    code, stderr, calls = set_up(repo, STACK='openmm')
+    assert code == 1
+    assert_one_sentence(stderr, 'STACK=openmm', 'openmmlab or onedl')
+    assert not calls
+
+
 def test_second_call_does_nothing(repo):
     code, stderr, calls = set_up(repo)
     assert code == 0, stderr
@@ -293,9 +326,9 @@ def test_pins_are_exact_and_within_the_ranges(python):
             assert re.fullmatch(r'==[^*,]+', str(pin.specifier)), pin
             assert pin.name not in pins, f'{pin.name} is pinned twice for Python {python}'
             pins[pin.name] = str(pin.specifier).removeprefix('==')
-    for name in ('runtime.txt', 'mmcv.txt', 'tests.txt', 'dev.txt'):
-        for requirement in read_requirements(REQUIREMENTS / name):
-            assert pins[requirement.name] in requirement.specifier, (name, str(requirement))
+    for file in set(REQUIREMENTS.glob('*.txt')) - {REQUIREMENTS / 'constraints.txt'}:
+        for requirement in read_requirements(file):
+            assert pins[requirement.name] in requirement.specifier, (file.name, str(requirement))
 
 
 def packaging_of(*options):
@@ -306,30 +339,20 @@ def packaging_of(*options):
 
 
 def test_package_has_the_version_of_the_module():
-    assert packaging_of('--version') == mmkd.__version__
+    assert packaging_of('--version') == __version__
 
 
-def test_ranges_checked_at_import_are_those_of_the_requirements():
-    (mmcv_range,) = read_requirements(REQUIREMENTS / 'mmcv.txt')
-    assert str(mmcv_range.specifier) == f'<{mmkd.MMCV_MAXIMUM},>={mmkd.MMCV_MINIMUM}'
+def test_torch_range_checked_at_import_is_that_of_the_requirements():
     runtime = {r.name: r.specifier for r in read_requirements(REQUIREMENTS / 'runtime.txt')}
-    assert str(runtime['torch']) == f'<{mmkd.TORCH_MAXIMUM},>={mmkd.TORCH_MINIMUM}'
-
-
-def test_mmcv_range_is_what_mmdet_and_mmpretrain_share():
-    def shared(bound, choose):
-        return choose((getattr(lib, bound) for lib in (mmdet, mmpretrain)), key=digit_version)
-
-    assert shared('mmcv_minimum_version', max) == mmkd.MMCV_MINIMUM
-    assert shared('mmcv_maximum_version', min) == mmkd.MMCV_MAXIMUM
+    assert str(runtime['torch']) == f'<{TORCH_MAXIMUM},>={TORCH_MINIMUM}'
 
 
 @pytest.mark.parametrize(
     ('state', 'says'),
     [
-        ('sys.modules["mmcv._ext"] = None', ['found mmcv: 2.1.0']),
+        ('sys.modules["mmcv._ext"] = None', [f'found mmcv: {mmcv.__version__}']),
         ('sys.modules["mmcv"] = None', ['found mmcv: none']),
-        ('import mmcv; mmcv.__version__ = "2.2.0"', ['found mmcv: 2.2.0', '>=2.0.0,<2.2.0']),
+        ('import mmcv; mmcv.__version__ = "2.2.0"', ['found mmcv: 2.2.0']),
         (
             'import torch; torch.__version__ = "2.15.0"; sys.modules["mmcv._ext"] = None',
             ['pip install "torch>=2.4,<2.14"', 'does not compile against torch 2.15.0'],
@@ -345,9 +368,12 @@ def test_import_says_how_to_mend_mmcv(state, says):
         cwd=ROOT,
     )
     last = done.stderr.splitlines()[-1]
-    assert last.startswith('ImportError: mmkd needs mmcv>=2.0.0,<2.2.0')
+    stack = installed_stack()
+    wanted = f'{stack.mmcv}>={stack.mmcv_minimum},<{stack.mmcv_maximum}'
+    assert last.startswith(f'ImportError: mmkd needs {wanted}')
     assert 'pip uninstall -y mmcv mmcv-lite' in last
-    assert 'pip install --no-build-isolation --no-cache-dir mmcv==2.1.0' in last
+    tested = f'{stack.mmcv}=={stack.mmcv_tested}'
+    assert f'pip install --no-build-isolation --no-cache-dir {tested}' in last
     for words in says:
         assert words in last
 
@@ -363,38 +389,45 @@ def test_import_does_not_blame_mmcv_for_another_package():
     assert 'mmkd needs mmcv' not in done.stderr
 
 
-def readme_pip_lines():
-    """README's own pip commands, as lists of arguments."""
-    lines = (ROOT / 'README.md').read_text().splitlines()
-    found = [shlex.split(line, comments=True) for line in lines if line.startswith('pip install')]
-    assert len(found) == 3
-    return found
+# What README says to write in its pip lines for the other stack.
+ONEDLS_WORDS = {'mmcv': 'onedl-mmcv', '.[openmmlab]': '.[onedl]'}
+
+
+def readme_pip_lines(stack):
+    """README's own pip commands for a stack, as lists of arguments."""
+    text = (ROOT / 'README.md').read_text().splitlines()
+    lines = [shlex.split(line, comments=True) for line in text if line.startswith('pip install')]
+    assert len(lines) == 3
+    if stack == 'onedl':
+        lines = [[ONEDLS_WORDS.get(word, word) for word in line] for line in lines]
+    return lines
 
 
 def test_readmes_pip_lines_install_the_tested_versions():
-    for line in readme_pip_lines():
+    lines = readme_pip_lines('openmmlab')
+    for line in lines:
         assert line[2:4] == ['-c', 'requirements/constraints.txt']
-    pins = {
-        pin.name: pin
-        for pin in read_requirements(REQUIREMENTS / 'constraints.txt')
-        if pin.marker is None or pin.marker.evaluate()
-    }
-    bounds = [
-        ('torch', mmkd.TORCH_MINIMUM, mmkd.TORCH_MAXIMUM),
-        ('mmcv', mmkd.MMCV_MINIMUM, mmkd.MMCV_MAXIMUM),
-    ]
-    for name, minimum, maximum in bounds:
-        (version,) = [spec.version for spec in pins[name].specifier]
-        assert digit_version(minimum) <= digit_version(version) < digit_version(maximum)
+    pins = {pin.name: pin.specifier for pin in read_requirements(REQUIREMENTS / 'constraints.txt')}
+    assert {'torch', 'torchvision', 'mmcv', 'onedl-mmcv'} <= pins.keys()
     # mmcv's setup.py imports pkg_resources.
-    (setuptools,) = pins['setuptools'].specifier
+    (setuptools,) = pins['setuptools']
     assert digit_version(setuptools.version) < digit_version('80')
 
 
+def test_readme_says_what_to_write_for_the_other_stack():
+    readme = (ROOT / 'README.md').read_text()
+    words = [word for line in readme_pip_lines('openmmlab') for word in line]
+    for default, other in ONEDLS_WORDS.items():
+        assert words.count(default) == 1
+        assert f'`{other}`' in readme
+
+
 @pytest.mark.full
-@pytest.mark.parametrize('index', range(3))
-def test_pips_resolver_takes_readmes_lines_as_typed(index):
-    line = readme_pip_lines()[index]
+@pytest.mark.parametrize(
+    ('stack', 'index'), [('', 0), ('openmmlab', 1), ('openmmlab', 2), ('onedl', 1), ('onedl', 2)]
+)
+def test_pips_resolver_takes_readmes_lines_as_typed(stack, index):
+    line = readme_pip_lines(stack)[index]
     # The first starts from nothing; the others from what it has installed.
     start = ['--ignore-installed'] if index == 0 else []
     done = subprocess.run(
@@ -410,5 +443,5 @@ def test_pips_resolver_takes_readmes_lines_as_typed(index):
     report = json.loads(done.stdout)
     found = {x['metadata']['name']: x['metadata']['version'] for x in report['install']}
     if index == 0:
-        assert digit_version(mmkd.TORCH_MINIMUM) <= digit_version(found['torch'])
-        assert digit_version(found['torch']) < digit_version(mmkd.TORCH_MAXIMUM)
+        assert digit_version(TORCH_MINIMUM) <= digit_version(found['torch'])
+        assert digit_version(found['torch']) < digit_version(TORCH_MAXIMUM)

@@ -2,16 +2,12 @@
 # Set up .venv: the pinned requirements, mmcv with its compiled ops, and mmkd itself (editable).
 # The Makefile calls this before every target; it does nothing while .venv/setup.stamp is current.
 #
+#   STACK            openmmlab, the default, or onedl: its forks, in .venv-onedl (docs/stacks.md)
 #   PYTHON           the Python 3.10 to 3.12 to use; else the first found that runs
 #   PIP_FIND_LINKS   and pip's other variables work as always, e.g. to name a folder of wheels
 #   MAX_JOBS         how many compilers to run at once; less takes less memory
 set -eu
 cd "$(dirname "$0")/../.."
-
-venv=.venv
-py=$venv/bin/python
-log=$venv/setup.log
-stamp=$venv/setup.stamp
 
 say() { echo "mmkd set-up: $1"; }
 
@@ -19,6 +15,16 @@ die() {
     say "$1" >&2
     exit 1
 }
+
+stack=${STACK:-openmmlab}
+case $stack in
+    openmmlab) venv=.venv mmcv=mmcv ;;
+    onedl) venv=.venv-onedl mmcv=onedl-mmcv ;;
+    *) die "STACK=$stack is none that mmkd runs on: name openmmlab or onedl, or leave it unset" ;;
+esac
+py=$venv/bin/python
+log=$venv/setup.log
+stamp=$venv/setup.stamp
 
 version() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
 
@@ -128,20 +134,21 @@ rm -f "$stamp"
 : >"$log"
 
 # A ready wheel where pip finds one; if not, ask for the compiler before the long download.
-pip_install --no-deps --only-binary mmcv -r requirements/mmcv.txt || need_compiler
+pip_install --no-deps --only-binary $mmcv -r requirements/$mmcv.txt || need_compiler
 say "installing the pinned requirements, torch among them: several GB the first time (log: $log)"
-pip_install -r requirements/dev.txt || die_of_pip 'installing requirements/dev.txt failed'
+pip_install -r requirements/dev.txt -r "requirements/$stack.txt" ||
+    die_of_pip "installing requirements/dev.txt and requirements/$stack.txt failed"
 # mmengine asks for opencv-python, which needs the system's libGL; the headless one is the same cv2.
 "$py" -c 'import cv2' 2>>"$log" ||
     pip_install --no-deps --force-reinstall opencv-python-headless ||
     die_of_pip 'installing opencv-python-headless failed'
 if ! mmcv_ops_work; then
     need_compiler
-    say "compiling mmcv with its ops: about 5 minutes on 2 cores, more for CUDA (log: $log)"
+    say "compiling $mmcv with its ops: about 5 minutes on 2 cores, more for CUDA (log: $log)"
     precompile_torch
     # Not from pip's cache, which may hold an mmcv that was built without ops.
-    pip_install --no-deps --no-build-isolation --no-binary mmcv --no-cache-dir --force-reinstall \
-        -r requirements/mmcv.txt ||
+    pip_install --no-deps --no-build-isolation --no-binary $mmcv --no-cache-dir \
+        --force-reinstall -r requirements/$mmcv.txt ||
         die_of_pip 'compiling mmcv failed' "it needs the headers of Python (Debian, Ubuntu: the\
  package python$(version "$py")-dev), about 2 GB of memory for each of MAX_JOBS compilers and, where\
  torch sees a GPU, the CUDA toolkit of torch's CUDA version"
