@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import errno
 import json
 import os
 import sys
@@ -24,6 +25,8 @@ def is_explained(error: BaseException) -> bool:
     """
     if isinstance(error, AssertionError) or error.__traceback__ is None:
         return False
+    if _lacks_room(error):
+        return True
     last = error.__traceback__
     while last.tb_next is not None:
         last = last.tb_next
@@ -33,8 +36,18 @@ def is_explained(error: BaseException) -> bool:
     return context is None or is_explained(context)
 
 
+def _lacks_room(error: BaseException) -> bool:
+    """Whether there is no room on a disk, which no code can help."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def sentence(error: BaseException) -> str:
     """The text of an error, on one line; ``KeyError`` shows its argument quoted otherwise."""
+    if _lacks_room(error) and len(error.args) > 1:
+        return (
+            f'the disk is full ({error}); the last checkpoint is whole: make room and continue a '
+            'training with --resume'
+        )
     text = str(error.args[0]) if len(error.args) == 1 else str(error)
     return ' '.join(text.split()) or type(error).__name__
 

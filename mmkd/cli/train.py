@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmkd.cli.launch import add_common_arguments, load_config, prepare_distributed
+from mmkd.cli.launch import (
+    add_common_arguments,
+    is_first_process,
+    load_config,
+    prepare_distributed,
+)
+from mmkd.engine import CheckpointHook
+from mmkd.engine.lock import sole_training
+from mmkd.engine.resume import prepare_resume
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,13 +65,28 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.load_from = None if args.resume == 'auto' else args.resume
 
 
+def _warn_of_other_hooks(runner: Runner) -> None:
+    for hook in runner.hooks:
+        if isinstance(hook, MMEngineCheckpointHook) and not isinstance(hook, CheckpointHook):
+            runner.logger.warning(
+                f'{type(hook).__name__} is not the CheckpointHook that mmkd makes crash-safe: a '
+                "crash while it saves can lose all progress; type='CheckpointHook' in "
+                'default_hooks.checkpoint cannot'
+            )
+
+
 def train(args: argparse.Namespace) -> None:
     """Train ``args.config`` as the other arguments say."""
     cfg = load_config(args)
     apply_training_options(cfg, args)
     prepare_distributed(cfg)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.train()
+    with sole_training(cfg.work_dir) if is_first_process(cfg.launcher) else nullcontext():
+        said = prepare_resume(cfg)
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        for sentence in said:
+            runner.logger.warning(sentence)
+        _warn_of_other_hooks(runner)
+        runner.train()
 
 
 def main(argv: Sequence[str] | None = None) -> None:

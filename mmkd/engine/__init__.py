@@ -1,5 +1,5 @@
 """What runs around a distiller: hooks, launching, safe loading."""
 
-from .hooks import PretrainHook, PublishStudentHook, StepSeedHook
+from .hooks import CheckpointHook, PretrainHook, PublishStudentHook, StepSeedHook
 
-__all__ = ['PretrainHook', 'PublishStudentHook', 'StepSeedHook']
+__all__ = ['CheckpointHook', 'PretrainHook', 'PublishStudentHook', 'StepSeedHook']

@@ -1,7 +1,8 @@
 """Hooks of the training loop."""
 
+from .checkpoint import CheckpointHook
 from .pretrain import PretrainHook
 from .publish_student import PublishStudentHook
 from .step_seed import StepSeedHook
 
-__all__ = ['PretrainHook', 'PublishStudentHook', 'StepSeedHook']
+__all__ = ['CheckpointHook', 'PretrainHook', 'PublishStudentHook', 'StepSeedHook']
