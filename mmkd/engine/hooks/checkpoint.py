@@ -23,6 +23,8 @@ from mmkd.publish import differences
 _BATCH = 'mmkd_batch'
 #: In the message hub: the iteration whose validation a checkpoint knows of.
 _VALIDATED = 'mmkd_validated_iter'
+#: In the message hub: names of best checkpoints to remove when better ones are written.
+_SUPERSEDED = 'mmkd_superseded'
 
 
 @MMENGINE_HOOKS.register_module(name='CheckpointHook', force=True)
@@ -35,8 +37,8 @@ class CheckpointHook(MMEngineCheckpointHook):
       step, is not resumed.
     * What a checkpoint says of files counts only where it lies itself in the folder of checkpoints,
       and only as names of checkpoints in that folder: it can name nothing else to remove.
-    * A run resumed between an epoch and its validation validates first where ``save_best`` needs
-      it, so that its best checkpoint is that of an uninterrupted run.
+    * A run resumed between an epoch and its validation validates first where ``save_best`` or a
+      schedule needs it, so that it has the best checkpoint of an uninterrupted run.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -44,7 +46,8 @@ class CheckpointHook(MMEngineCheckpointHook):
         if is_main_process() and os.path.isdir(self.out_dir):
             remove_parts(self.out_dir)
             remove_parts(runner.work_dir)
-        if self.save_best and _awaits_validation(runner):
+        self._remove_superseded(runner)
+        if (self.save_best or _is_scheduled_by_metric(runner)) and _awaits_validation(runner):
             runner.logger.info('The validation that the resumed run had not come to is run now')
             runner.val_loop.run()
 
@@ -92,7 +95,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             file = join_path(folder, best, backend_args=self.backend_args)
             if (
                 at_home
-                and re.fullmatch(f'best_.+_{name}', best)
+                and re.fullmatch(f'best_[^/]+_{name}', best)
                 and isfile(file, backend_args=self.backend_args)
             ):
                 info[key] = file
@@ -103,8 +106,9 @@ class CheckpointHook(MMEngineCheckpointHook):
             )
             del info[key]
             info.pop(score, None)
-        steps = info.pop('keep_ckpt_ids', [])
+        steps, names = info.pop('keep_ckpt_ids', []), info.pop(_SUPERSEDED, [])
         if at_home:
+            info[_SUPERSEDED] = [n for n in names if re.fullmatch(f'best_[^/]+_{name}', str(n))]
             info['keep_ckpt_ids'] = [step for step in steps if type(step) is int]
         if source is not None:
             info['last_ckpt'] = source
@@ -150,19 +154,28 @@ class CheckpointHook(MMEngineCheckpointHook):
         if not self.save_best:
             return
         before = self._best()
+        names = [os.path.basename(path) for path in before.values() if path]
+        runner.message_hub.update_info(_SUPERSEDED, names)
         # What MMEngine does not know it does not remove before it writes the new one.
         self._set_best(dict.fromkeys(before))
         super()._save_best_checkpoint(runner, metrics)
         after = self._best()
         self._set_best({key: path or before.get(key) for key, path in after.items()})
-        if is_main_process():
-            for key, path in before.items():
-                if path and after.get(key) not in (None, path):
-                    self._remove(path)
-                    runner.logger.info(f'The previous best checkpoint {path} is removed')
+        self._remove_superseded(runner)
+
+    def _remove_superseded(self, runner: Runner) -> None:
+        """Remove the best checkpoints of before; also of a run killed before it came to that."""
+        names = runner.message_hub.runtime_info.get(_SUPERSEDED, [])
+        for path in [self.file_backend.join_path(self.out_dir, name) for name in names]:
+            if path not in self._best().values() and is_main_process():
+                self._remove(path)
+                runner.logger.info(f'The previous best checkpoint {path} is removed')
+        runner.message_hub.update_info(_SUPERSEDED, [])
 
     def _best(self) -> dict[str | None, str | None]:
         """The best checkpoint by each metric, of a single one under the key None."""
+        if not self.save_best:
+            return {}
         if len(self.key_indicators) == 1:
             return {None: self.best_ckpt_path}
         return dict(self.best_ckpt_path_dict)
@@ -183,6 +196,12 @@ class CheckpointHook(MMEngineCheckpointHook):
 
 def _absolute(path: str) -> str:
     return path if '://' in path else os.path.abspath(path)
+
+
+def _is_scheduled_by_metric(runner: Runner) -> bool:
+    schedulers = runner.param_schedulers or []
+    groups = schedulers.values() if isinstance(schedulers, dict) else [schedulers]
+    return any(getattr(one, 'need_val_args', False) for group in groups for one in group)
 
 
 def _awaits_validation(runner: Runner) -> bool:
