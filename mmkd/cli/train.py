@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import broadcast_object_list
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -75,12 +76,28 @@ def _warn_of_other_hooks(runner: Runner) -> None:
             )
 
 
+@contextmanager
+def _work_dir_held(cfg: Config) -> Iterator[None]:
+    """Hold the work directory for all processes of a run, or refuse all of them."""
+    with ExitStack() as stack:
+        refused = [None]
+        if is_first_process(cfg.launcher):
+            try:
+                stack.enter_context(sole_training(cfg.work_dir))
+            except BlockingIOError as error:
+                refused = [str(error)]
+        broadcast_object_list(refused)
+        if refused[0] is not None:
+            raise BlockingIOError(refused[0])
+        yield
+
+
 def train(args: argparse.Namespace) -> None:
     """Train ``args.config`` as the other arguments say."""
     cfg = load_config(args)
     apply_training_options(cfg, args)
     prepare_distributed(cfg)
-    with sole_training(cfg.work_dir) if is_first_process(cfg.launcher) else nullcontext():
+    with _work_dir_held(cfg):
         said = prepare_resume(cfg)
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         for sentence in said:

@@ -42,7 +42,9 @@ class Loss(BaseMetric):
         return dict(loss=sum(x.item() for x in results))
 
 
-def make(work_dir, resume=False, load_from=None, width=1, batch_size=2, epochs=EPOCHS, **checkpoint):
+def make(
+    work_dir, resume=False, load_from=None, width=1, batch_size=2, epochs=EPOCHS, **checkpoint
+):
     hook = dict(type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='loss', rule='less')
     data = [dict(inputs=torch.tensor([i, 1.0])) for i in range(4)]
     loader = dict(
