@@ -276,3 +276,10 @@ def test_a_run_killed_before_its_validation_validates_first(tmp_path, whole):
     train(make(tmp_path / 'a', resume=True))
     assert left(tmp_path / 'a')[0] == whole[0]
     assert same(left(tmp_path / 'a')[1], whole[1])
+
+
+def test_processes_that_go_on_from_different_iterations_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr('mmkd.engine.hooks.checkpoint.all_gather_object', lambda own: [own, 7])
+    with pytest.raises(RuntimeError, match=r'iterations \[0, 7\].* where all machines see it'):
+        train(make(tmp_path))
+    assert left(tmp_path)[0] == []

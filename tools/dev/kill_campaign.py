@@ -8,7 +8,8 @@ optimizer, schedule and history, to the last bit.
 
 The trainings, on the demo's digits, take some seconds; every run is a fork of this process, which
 has imported what they need. They leave out what takes most of their time and has no part in saving:
-the layout of the config's text, and the list of compilers in the log. Ends with exit code 1 if anything was lost or differs.
+the layout of the config's text, and the list of compilers in the log. Ends with exit code 1 if
+anything was lost or differs.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import get_world_size, is_main_process
+from mmengine.dist import all_gather_object, get_world_size, is_main_process
 from mmengine.fileio import isfile, join_path
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.model import is_model_wrapper
@@ -42,6 +42,17 @@ class CheckpointHook(MMEngineCheckpointHook):
     """
 
     def before_train(self, runner: Runner) -> None:
+        """Clean up after a crash.
+
+        Raises:
+            RuntimeError: If the processes of a run do not go on from the same iteration.
+        """
+        iterations = all_gather_object(runner.iter)
+        if len(set(iterations)) > 1:
+            raise RuntimeError(
+                f'--resume: the processes would go on at iterations {iterations}, expected the '
+                f'same; put {runner.work_dir} where all machines see it'
+            )
         super().before_train(runner)
         if is_main_process() and os.path.isdir(self.out_dir):
             remove_parts(self.out_dir)
