@@ -146,6 +146,8 @@ def _origin(kind: Any, scope: str | None) -> set[str]:
         for registry in filter(None, registries):
             registry.import_from_location()
             if name in registry.module_dict:
-                found.add(registry.module_dict[name].__module__.split('.')[0])
+                package = registry.module_dict[name].__module__.split('.')[0]
+                # What mmkd registers there stands for a type of MMEngine's.
+                found.add('mmengine' if (package, registry) == ('mmkd', top) else package)
                 break
     return found or ({kind.split('.')[0]} if given else set())

@@ -7,8 +7,8 @@ state dict has no prefix, no adapter and no teacher.
 from __future__ import annotations
 
 import copy
-import os
-import tempfile
+import io
+import pickle
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,8 +19,9 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner.checkpoint import CheckpointLoader
-from torch import nn
+from torch import Tensor, nn
 
+from mmkd.files import write_whole
 from mmkd.plain import DATA, keep_own_best, leave_out_foreign
 from mmkd.registry import MODELS
 from mmkd.version import __version__
@@ -124,18 +125,14 @@ def read_checkpoint(checkpoint: str, what: str) -> tuple[dict[str, Any], dict[st
     Raises:
         FileNotFoundError: If there is no such file.
         ConnectionError: If the address cannot be read.
+        ValueError: If it is no checkpoint.
+        TypeError: If it holds something else than weights.
+        pickle.UnpicklingError: If it holds what could run code.
     """
     try:
         loaded = CheckpointLoader.load_checkpoint(checkpoint, 'cpu', logger='silent')
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f'{what}: there is no file {checkpoint!r}') from error
-    except OSError as error:
-        if not checkpoint.startswith(('http://', 'https://')):
-            raise
-        raise ConnectionError(
-            f'{what}: {checkpoint} could not be downloaded ({error}); fetch it by other means and '
-            'give the file in its place'
-        ) from error
+    except (OSError, ValueError, TypeError, pickle.UnpicklingError) as error:
+        raise type(error)(f'{what}: {error}') from error
     return loaded.get('state_dict', loaded), loaded.get('meta') or {}
 
 
@@ -189,22 +186,8 @@ def load_plain(
     model = model.module if is_model_wrapper(model) else model
     own = model.state_dict()
     state_dict = _without(_prefix(own, state_dict), state_dict)
-    reshaped = [
-        f'{k} {tuple(state_dict[k].shape)} instead of {tuple(own[k].shape)}'
-        for k in own.keys() & state_dict.keys()
-        if own[k].shape != state_dict[k].shape
-    ]
-    # BatchNorm's counter is absent from checkpoints of old torch versions.
-    missing = [k for k in own.keys() - state_dict.keys() if not k.endswith('batches_tracked')]
-    wrong = {
-        'missing': missing,
-        'unexpected': state_dict.keys() - own.keys(),
-        'of another shape': reshaped,
-    }
-    if any(wrong.values()):
-        found = '; '.join(
-            f'{len(keys)} {kind} (such as {min(keys)})' for kind, keys in wrong.items() if keys
-        )
+    found = differences(own, state_dict)
+    if found is not None:
         raise ValueError(
             f'{what}: {name} does not fit {type(model).__name__} with its {len(own)} '
             f'weights: {found}. {fix}'
@@ -221,6 +204,24 @@ def load_plain(
         )
     model.load_state_dict(state_dict, strict=False)
     return meta
+
+
+def differences(own: dict[str, Tensor], state_dict: dict[str, Any]) -> str | None:
+    """Say how weights differ in names and shapes from those of a model; None if they fit."""
+    reshaped = [
+        f'{k} {tuple(getattr(state_dict[k], "shape", ()))} instead of {tuple(own[k].shape)}'
+        for k in own.keys() & state_dict.keys()
+        if getattr(state_dict[k], 'shape', None) != own[k].shape
+    ]
+    # BatchNorm's counter is absent from checkpoints of old torch versions.
+    missing = [k for k in own.keys() - state_dict.keys() if not k.endswith('batches_tracked')]
+    wrong = {
+        'missing': missing,
+        'unexpected': state_dict.keys() - own.keys(),
+        'of another shape': reshaped,
+    }
+    found = [f'{len(keys)} {kind} (such as {min(keys)})' for kind, keys in wrong.items() if keys]
+    return '; '.join(found) or None
 
 
 def _prefix(own: dict[str, Any], state_dict: dict[str, Any]) -> str:
@@ -245,7 +246,7 @@ def publish(
     """Write ``path`` (weights) and the config of the same name beside it.
 
     Of several peers, the first goes to ``student.pth``, the next to ``student2.pth``, and so on.
-    The files appear whole or not at all: each is written under another name and then moved.
+    Each file appears whole or not at all (:func:`mmkd.files.write_whole`).
 
     Args:
         checkpoint (dict): A loaded checkpoint of a distiller, or a plain model's.
@@ -320,11 +321,8 @@ def _publish_one(
         'meta': {**kept, 'cfg': plain.pretty_text, 'mmkd_version': __version__},
         'state_dict': state_dict,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        weights, config = Path(folder, 'student.pth'), Path(folder, 'student.py')
-        torch.save(published, weights)
-        plain.dump(config)
-        os.replace(config, path.with_suffix('.py'))
-        os.replace(weights, path)
+    weights = io.BytesIO()
+    torch.save(published, weights)
+    write_whole(path.with_suffix('.py'), plain.pretty_text.encode())
+    write_whole(path, weights.getvalue())
     print_log(f'Published the student: {path} and {path.with_suffix(".py")}', logger='current')

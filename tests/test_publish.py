@@ -21,7 +21,9 @@ def cfg(classifier):
             ),
             default_scope='mmpretrain',
             default_hooks=dict(
-                timer=dict(type='IterTimerHook'), publish=dict(type='mmkd.PublishStudentHook')
+                timer=dict(type='IterTimerHook'),
+                checkpoint=dict(type='CheckpointHook', interval=1),
+                publish=dict(type='mmkd.PublishStudentHook'),
             ),
             custom_hooks=[dict(type='EMAHook'), dict(type='mmkd.StepSeedHook')],
             custom_imports=dict(imports=['mmkd', 'mine.networks']),
@@ -36,7 +38,7 @@ def test_plain_config_names_no_distiller_no_teacher_and_no_hook_of_ours(cfg):
     assert 'mmkd' not in plain.pretty_text
     assert 'teacher' not in plain.pretty_text
     assert plain.model.type == 'ImageClassifier'
-    assert list(plain.default_hooks) == ['timer']
+    assert list(plain.default_hooks) == ['timer', 'checkpoint']
     assert [hook.type for hook in plain.custom_hooks] == ['EMAHook']
     assert 'custom_imports' not in plain
     assert 'load_from' not in plain
@@ -174,7 +176,7 @@ def test_nothing_of_another_project_stays_that_the_student_does_not_need(project
     plain = plain_config(project)
     assert 'downstream' not in plain.pretty_text
     assert 'custom_imports' not in plain
-    assert list(plain.default_hooks) == ['timer']
+    assert list(plain.default_hooks) == ['timer', 'checkpoint']
     assert [hook.type for hook in plain.custom_hooks] == ['EMAHook']
     assert plain.val_evaluator == [dict(type='Accuracy')]
 

@@ -22,6 +22,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmkd import recipes
+from mmkd.cli.launch import is_first_process
 from mmkd.cli.train import add_training_arguments, train
 from mmkd.distillers import OfflineDistiller
 from mmkd.engine.config import read_config
@@ -273,7 +274,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     work_dir = Path(args.work_dir or default_dir)
     # The runner writes its full config under the same name into the work dir itself.
     path = work_dir / 'config' / f'{name}.py'
-    is_first = os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0'
     lines = []
     if args.resume is None or not path.exists():
         pair = examine(args)
@@ -290,7 +290,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if work_dir != default_dir:
         command += ['--work-dir', str(work_dir)]
     lines += [f'config: {path}', f'on several GPUs: {shlex.join(command)}']
-    if is_first:
+    if is_first_process():
         print('\n'.join(lines), flush=True)
     if not args.dry_run:
         args.config, args.work_dir = str(path), str(work_dir)

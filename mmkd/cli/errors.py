@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import errno
 import json
 import os
 import sys
@@ -25,7 +26,7 @@ def is_explained(error: BaseException) -> bool:
     """
     if error.__traceback__ is None or (isinstance(error, AssertionError) and not error.args):
         return False
-    if _refusing(error) is not None:
+    if _lacks_room(error) or _refusing(error) is not None:
         return True
     frame, last = _frames(error)[-1]
     if frame.f_code.co_code[last] != dis.opmap['RAISE_VARARGS']:
@@ -58,8 +59,18 @@ def _refusing(error: BaseException) -> str | None:
     return name
 
 
+def _lacks_room(error: BaseException) -> bool:
+    """Whether there is no room on a disk, which no code can help."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def sentence(error: BaseException) -> str:
     """The text of an error, on one line; ``KeyError`` shows its argument quoted otherwise."""
+    if _lacks_room(error) and len(error.args) > 1:
+        return (
+            f'the disk is full ({error}); the last checkpoint is whole: make room and continue a '
+            'training with --resume'
+        )
     text = str(error.args[0]) if len(error.args) == 1 else str(error)
     text = ' '.join(text.split()) or type(error).__name__
     refusing = _refusing(error) if error.__traceback__ is not None else None

@@ -76,6 +76,17 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def is_first_process(launcher: str = 'pytorch') -> bool:
+    """Whether this is the only process of a run, or the first of several.
+
+    Args:
+        launcher (str): What started them, as in ``--launcher``.
+    """
+    names = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+    ranks = [os.environ[name] for name in names if name in os.environ]
+    return launcher == 'none' or not ranks or ranks[0] == '0'
+
+
 def prepare_distributed(cfg: Config) -> None:
     """Let torchrun's processes work together where there is no CUDA.
 

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import broadcast_object_list
+from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmkd.cli.check import check_training_config
-from mmkd.cli.launch import add_common_arguments, load_config, prepare_distributed
+from mmkd.cli.launch import (
+    add_common_arguments,
+    is_first_process,
+    load_config,
+    prepare_distributed,
+)
+from mmkd.engine import CheckpointHook
+from mmkd.engine.lock import sole_training
+from mmkd.engine.resume import prepare_resume
 from mmkd.publish import distiller
 
 
@@ -65,6 +76,32 @@ def add_checks(cfg: Config) -> None:
         hooks.setdefault('check_finite', dict(type='mmkd.CheckFiniteHook'))
 
 
+def _warn_of_other_hooks(runner: Runner) -> None:
+    for hook in runner.hooks:
+        if isinstance(hook, MMEngineCheckpointHook) and not isinstance(hook, CheckpointHook):
+            runner.logger.warning(
+                f'{type(hook).__name__} is not the CheckpointHook that mmkd makes crash-safe: a '
+                "crash while it saves can lose all progress; type='CheckpointHook' in "
+                'default_hooks.checkpoint cannot'
+            )
+
+
+@contextmanager
+def _work_dir_held(cfg: Config) -> Iterator[None]:
+    """Hold the work directory for all processes of a run, or refuse all of them."""
+    with ExitStack() as stack:
+        refused = [None]
+        if is_first_process(cfg.launcher):
+            try:
+                stack.enter_context(sole_training(cfg.work_dir))
+            except BlockingIOError as error:
+                refused = [str(error)]
+        broadcast_object_list(refused)
+        if refused[0] is not None:
+            raise BlockingIOError(refused[0])
+        yield
+
+
 def train(args: argparse.Namespace) -> None:
     """Train ``args.config`` as the other arguments say."""
     cfg = load_config(args)
@@ -72,8 +109,13 @@ def train(args: argparse.Namespace) -> None:
     apply_training_options(cfg, args)
     add_checks(cfg)
     prepare_distributed(cfg)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.train()
+    with _work_dir_held(cfg):
+        said = prepare_resume(cfg)
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        for sentence in said:
+            runner.logger.warning(sentence)
+        _warn_of_other_hooks(runner)
+        runner.train()
 
 
 def main(argv: Sequence[str] | None = None) -> None:

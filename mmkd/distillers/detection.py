@@ -313,7 +313,7 @@ class DetectionDistiller(OfflineDistiller):
             forward(*([stage] if is_cascade else []), features, rois)
 
     def _dry_samples(self, input_shape: tuple[int, int, int]) -> list:
-        """Each image has one box and one proposal, the whole of it, for taps in RoI heads and losses."""
+        """Each image has one box and one proposal, the whole, for taps in RoI heads and losses."""
         from mmdet.structures import DetDataSample
         from mmdet.structures.mask import BitmapMasks
         from mmengine.structures import InstanceData, PixelData

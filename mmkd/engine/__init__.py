@@ -1,5 +1,19 @@
 """What runs around a distiller: hooks, launching, safe loading."""
 
-from .hooks import CheckDataHook, CheckFiniteHook, PretrainHook, PublishStudentHook, StepSeedHook
+from .hooks import (
+    CheckDataHook,
+    CheckFiniteHook,
+    CheckpointHook,
+    PretrainHook,
+    PublishStudentHook,
+    StepSeedHook,
+)
 
-__all__ = ['CheckDataHook', 'CheckFiniteHook', 'PretrainHook', 'PublishStudentHook', 'StepSeedHook']
+__all__ = [
+    'CheckDataHook',
+    'CheckFiniteHook',
+    'CheckpointHook',
+    'PretrainHook',
+    'PublishStudentHook',
+    'StepSeedHook',
+]

@@ -7,11 +7,14 @@ Importing this module allow-lists exactly those types and wraps MMEngine's loade
 
 from __future__ import annotations
 
+import builtins
 import functools
 import os
 import pickle
 import re
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +23,12 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from mmkd.engine.file_kind import is_from_torch, what_is
+
 _FORCE, _FORBID = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
+_EXPECTED = 'a file that torch.save wrote of a model'
+# What only a program has a use for, under the names that pickle has for it.
+_NEVER = {'os', 'posix', 'nt', 'sys', 'subprocess', 'shutil', 'importlib', 'runpy', 'pty', 'ctypes'}
 
 
 def _history_buffer_attribute(owner: Any, name: str) -> Any:
@@ -50,28 +58,82 @@ def allow_mmengine_types() -> None:
 
 def _safely(loader: Callable) -> Callable:
     @functools.wraps(loader)
-    def load(filename: str, *args: Any, **kwargs: Any) -> Any:
+    def load(filename: str, *args: Any, **kwargs: Any) -> dict:
         before = os.environ.get(_FORCE)
         if _FORBID not in os.environ:
             os.environ[_FORCE] = '1'
         try:
-            return loader(filename, *args, **kwargs)
-        except pickle.UnpicklingError as error:
-            found = re.search(r'GLOBAL (\S+)', str(error))
-            raise pickle.UnpicklingError(
-                f'{filename} holds {found[1] if found else "something"} beside tensors, and '
-                'loading it could run code from the file. If you trust the file, allow its types '
-                'with torch.serialization.add_safe_globals([...]) in a module that custom_imports '
-                f'names, or set the environment variable {_FORBID}=1 for this run.'
-            ) from error
+            with warnings.catch_warnings():
+                # Of formats that are refused in a sentence.
+                warnings.simplefilter('ignore', UserWarning)
+                loaded = loader(filename, *args, **kwargs)
+        # A file that is no checkpoint makes the readers raise anything.
+        except Exception as error:
+            raise _explained(error, filename) from error
         finally:
             if before is None:
                 os.environ.pop(_FORCE, None)
             else:
                 os.environ[_FORCE] = before
+        return _checkpoint(loaded, filename)
 
     load.is_safe = True
     return load
+
+
+def _checkpoint(loaded: Any, filename: str) -> dict:
+    weights = loaded.get('state_dict', loaded) if isinstance(loaded, dict) else loaded
+    if not isinstance(weights, dict):
+        raise TypeError(
+            f'{filename} holds a {type(weights).__name__} where {_EXPECTED} has a dict of weights; '
+            'give a checkpoint'
+        )
+    # MMEngine's Runner.resume would run this text as a Python file. It writes `cfg` itself.
+    if isinstance(loaded.get('meta'), dict):
+        loaded['meta'].pop('config', None)
+    return loaded
+
+
+def _explained(error: Exception, filename: str) -> Exception:
+    """The sentence for what happened while a file was read."""
+    path = Path(filename).expanduser()
+    if not path.exists():
+        if isinstance(error, pickle.UnpicklingError):
+            return _refused(str(error), filename)
+        if isinstance(error, OSError) and filename.startswith(('http://', 'https://')):
+            return ConnectionError(
+                f'{filename} could not be downloaded ({error}); fetch it by other means and give '
+                'the file in its place'
+            )
+        if isinstance(error, FileNotFoundError):
+            return FileNotFoundError(f'there is no file {filename!r}')
+        return error
+    if isinstance(error, PermissionError):
+        return PermissionError(f'{filename} may not be read ({error.strerror}); change its mode')
+    if not path.is_dir() and is_from_torch(path) and isinstance(error, pickle.UnpicklingError):
+        return _refused(str(error), filename)
+    return ValueError(
+        f'{filename} is not a checkpoint: found {what_is(path)}, expected {_EXPECTED}; give such a '
+        'file, or fetch this one again if it should be one'
+    )
+
+
+def _refused(reason: str, filename: str) -> pickle.UnpicklingError:
+    """For a file that torch.save wrote, with more in it than is loaded."""
+    named = re.search(r"GLOBAL (\S+)|(getattr)\(|<class '(\S+)'>", reason)
+    found = named[named.lastindex] if named else 'something'
+    function = getattr(builtins, found, str)
+    if found.split('.')[0] in _NEVER or not isinstance(function, type):
+        return pickle.UnpicklingError(
+            f'{filename} holds a call of {found}, which no checkpoint needs and which could run '
+            'any program; do not load it, and take the checkpoint from where you trust it'
+        )
+    return pickle.UnpicklingError(
+        f'{filename} holds {found} beside tensors, and loading it could run code from the file. If '
+        'you trust the file, allow its types with torch.serialization.add_safe_globals([...]) in a '
+        f'module that custom_imports names, or set the environment variable {_FORBID}=1 for this '
+        'run.'
+    )
 
 
 def load_safely() -> None:

@@ -1,6 +1,12 @@
 """``weights_only`` stays on, and MMEngine's own checkpoints still load."""
 
+import argparse
+import io
+import os
 import pickle
+import re
+import tarfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -39,17 +45,126 @@ def test_mmengines_message_hub_loads(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'content',
+    ('content', 'named'),
     [
-        Call(print, 'executed'),
-        Call(getattr, HistoryBuffer, '__init__'),
-        Call(getattr, torch.Tensor, 'numpy'),
+        (Call(print, 'executed'), 'print'),
+        (Call(os.system, 'echo executed'), 'posix.system'),
+        (Call(getattr, HistoryBuffer, '__init__'), 'getattr'),
+        (Call(getattr, torch.Tensor, 'numpy'), 'getattr'),
     ],
 )
-def test_anything_that_could_run_code_is_refused_with_the_way_out(tmp_path, content, capsys):
-    with pytest.raises(pickle.UnpicklingError, match='add_safe_globals.*custom_imports'):
+def test_a_call_is_refused_without_a_way_out(tmp_path, content, named, capfd):
+    with pytest.raises(pickle.UnpicklingError, match=f'file.pth holds a call of {named}') as error:
         load(tmp_path, dict(state_dict={}, extra=content))
-    assert 'executed' not in capsys.readouterr().out
+    assert 'WEIGHTS_ONLY' not in str(error.value)
+    assert 'executed' not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('content', 'named'),
+    [
+        (argparse.Namespace(lr=1), 'argparse.Namespace'),
+        (np.array(['a', None], dtype=object), 'numpy.dtypes.ObjectDType'),
+    ],
+)
+def test_a_type_that_may_be_the_users_is_refused_with_the_way_out(tmp_path, content, named):
+    with pytest.raises(pickle.UnpicklingError, match=f'{named}.*add_safe_globals.*custom_imports'):
+        load(tmp_path, dict(state_dict={}, extra=content))
+
+
+def saved(content, **kwargs):
+    file = io.BytesIO()
+    torch.save(content, file, **kwargs)
+    return file.getvalue()
+
+
+def archive(**files):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, 'w') as written:
+        for name, content in files.items():
+            written.writestr(name, content)
+    return file.getvalue()
+
+
+def tape():
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode='w') as written:
+        written.addfile(tarfile.TarInfo('storages'))
+    return file.getvalue()
+
+
+def script():
+    file = io.BytesIO()
+    torch.jit.save(torch.jit.script(torch.nn.Identity()), file)
+    return file.getvalue()
+
+
+def array():
+    file = io.BytesIO()
+    np.save(file, np.array(['a', None], dtype=object))
+    return file.getvalue()
+
+
+ATTACK = Call(os.system, 'echo executed')
+OLD = dict(_use_new_zipfile_serialization=False)
+
+
+@pytest.mark.parametrize(
+    ('content', 'found'),
+    [
+        (b'', 'an empty file'),
+        (b'model = dict()', 'a text file'),
+        (b'<!DOCTYPE html><html>404</html>', 'a web page'),
+        (b'\n<html>404</html>', 'a web page'),
+        (b'version https://git-lfs.github.com/spec/v1', 'a pointer of Git LFS'),
+        (pickle.dumps([1]), 'a pickle that torch.save did not write'),
+        (pickle.dumps(ATTACK), 'a pickle that torch.save did not write'),
+        (pickle.dumps(ATTACK, 2), 'a pickle that torch.save did not write'),
+        (pickle.dumps(ATTACK, 0), 'a text file'),
+        (saved({'a': torch.ones(99)})[:-99], 'a zip archive, .* cut off'),
+        (saved({'a': torch.ones(99)}, **OLD)[:-99], 'a file of torch.save that is cut off'),
+        (saved({'a': torch.ones(99)}, **OLD)[:20], 'a file of torch.save that is cut off'),
+        (archive(**{'a/data.pkl': b'nonsense'}), 'a file of torch.save that is damaged'),
+        (archive(**{'a/b.txt': b''}), 'a zip archive of other files'),
+        (archive(**{'a.npy': array()}), 'a numpy archive'),
+        (array(), 'a numpy array'),
+        (tape(), 'a tar archive'),
+        (script(), 'a TorchScript archive'),
+        (b'\x10' + bytes(7) + b'{"a": {}}', 'a safetensors file'),
+        (b'\x89HDF\r\n', 'an HDF5 file'),
+        (bytes(range(256)), '256 bytes of no format known here'),
+    ],
+)
+def test_a_file_that_is_no_checkpoint_is_named_and_no_safety_is_talked_off(
+    tmp_path, content, found, capfd
+):
+    (tmp_path / 'file.pth').write_bytes(content)
+    with pytest.raises(ValueError, match=f'file.pth is not a checkpoint: found {found}') as error:
+        CheckpointLoader.load_checkpoint(str(tmp_path / 'file.pth'), 'cpu', logger='silent')
+    assert not re.search('weights_only|safe_globals|trust', str(error.value), re.IGNORECASE)
+    assert str(error.value).count('. ') == 0
+    assert capfd.readouterr() == ('', '')
+
+
+@pytest.mark.parametrize(
+    ('name', 'error', 'words'),
+    [
+        ('folder', ValueError, 'found a folder'),
+        ('config.py', ValueError, 'found a Python file'),
+        ('nothing.pth', FileNotFoundError, 'there is no file'),
+    ],
+)
+def test_a_path_that_is_no_checkpoint(tmp_path, name, error, words):
+    (tmp_path / 'folder').mkdir()
+    (tmp_path / 'config.py').write_text('model = dict()')
+    with pytest.raises(error, match=words):
+        CheckpointLoader.load_checkpoint(str(tmp_path / name), 'cpu', logger='silent')
+
+
+@pytest.mark.parametrize('content', [[1], torch.ones(1), dict(state_dict=[1])])
+def test_a_checkpoint_holds_a_dict_of_weights(tmp_path, content):
+    with pytest.raises(TypeError, match='file.pth holds a (list|Tensor) where .* a dict of'):
+        load(tmp_path, content)
 
 
 def test_a_loader_that_asks_for_the_unsafe_mode_does_not_get_it(tmp_path):

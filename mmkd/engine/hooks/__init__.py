@@ -2,8 +2,16 @@
 
 from .check_data import CheckDataHook
 from .check_finite import CheckFiniteHook
+from .checkpoint import CheckpointHook
 from .pretrain import PretrainHook
 from .publish_student import PublishStudentHook
 from .step_seed import StepSeedHook
 
-__all__ = ['CheckDataHook', 'CheckFiniteHook', 'PretrainHook', 'PublishStudentHook', 'StepSeedHook']
+__all__ = [
+    'CheckDataHook',
+    'CheckFiniteHook',
+    'CheckpointHook',
+    'PretrainHook',
+    'PublishStudentHook',
+    'StepSeedHook',
+]
