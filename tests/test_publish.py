@@ -4,6 +4,7 @@ from mmengine.config import Config
 from mmengine.registry import HOOKS, METRICS, Registry
 from mmengine.registry import MODELS as MMENGINE_MODELS
 
+from mmkd.cli import export
 from mmkd.distillers import Distiller
 from mmkd.publish import distiller, has_exits, is_training, load_plain, plain_config, publish
 from mmkd.registry import MODELS
@@ -88,6 +89,18 @@ def test_a_checkpoint_without_the_student_is_refused(cfg, tmp_path):
     with pytest.raises(ValueError, match=r"no weights under 'student\.'"):
         publish({'backbone.a': torch.ones(1)}, cfg, tmp_path / 's.pth')
     assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_of_another_config_is_not_exported(cfg, tmp_path):
+    cfg.custom_imports.imports = ['mmkd']
+    cfg.dump(tmp_path / 'config.py')
+    torch.save({'student.backbone.conv1.weight': torch.ones(1)}, tmp_path / 'other.pth')
+    arguments = [str(tmp_path / name) for name in ('config.py', 'other.pth', 'student.pth')]
+    with pytest.raises(
+        ValueError, match=r'CHECKPOINT .*other\.pth: .*does not fit ImageClassifier'
+    ):
+        export.main(arguments)
+    assert not list(tmp_path.glob('student*'))
 
 
 def with_exits(classifier):

@@ -16,6 +16,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import CheckpointLoader
+from torch import nn
 
 import mmkd  # noqa: F401  (safe loading)
 from mmkd.engine.config import read_config
@@ -86,18 +87,15 @@ def check_args(args: argparse.Namespace, count: int) -> None:
         raise SystemExit(f'{" and ".join(existing)} exist; give another name or --force')
 
 
-def export_onnx(cfg: Config, state_dict: dict, args: argparse.Namespace) -> None:
-    """Write every student of a config to its ONNX file."""
-    # mmpretrain takes seconds to import: not for those who want OUT alone.
-    from mmkd.export import export, image_shape
-
+def load_students(cfg: Config, state_dict: dict, args: argparse.Namespace) -> list[nn.Module]:
+    """Every student of a config with its weights, which have to fit key by key."""
+    students = []
     for index in range(num_students(cfg)):
-        path = published_path(args.onnx, index)
         with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-            model = MODELS.build(plain_model(cfg, index, args.keep_exits))
+            students.append(MODELS.build(plain_model(cfg, index, args.keep_exits)))
         weights = student_state_dict(cfg, state_dict, index, args.keep_exits)
-        load_plain(model, weights, f'CHECKPOINT {args.checkpoint}')
-        print(f'{path}: {"; ".join(export(model, path, args.shape or image_shape(model, cfg)))}')
+        load_plain(students[-1], weights, f'CHECKPOINT {args.checkpoint}')
+    return students
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -105,12 +103,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     cfg = read_config(args.config, 'CONFIG')
     check_args(args, num_students(cfg))
     if args.onnx is not None:
-        from mmkd.export import require_onnx
+        from mmkd.export import export, image_shape, require_onnx
 
         require_onnx()
     checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, 'cpu', logger='silent')
+    students = load_students(cfg, checkpoint.get('state_dict', checkpoint), args)
     if args.out is not None:
         for path in publish(checkpoint, cfg, args.out, args.keep_exits):
             print(f'{path} and {path.with_suffix(".py")}')
     if args.onnx is not None:
-        export_onnx(cfg, checkpoint.get('state_dict', checkpoint), args)
+        for index, model in enumerate(students):
+            path, shape = published_path(args.onnx, index), args.shape or image_shape(model, cfg)
+            print(f'{path}: {"; ".join(export(model, path, shape))}')
