@@ -107,8 +107,8 @@ def not_paired(model: nn.Module, path: str) -> str:
         return (
             ''
             if part == 'backbone' and model.test_branch_idx == -1
-            else 'it trains several branches and runs one of them on the teacher; set '
-            'test_cfg.test_branch_idx'
+            else 'it trains several branches and runs one of them on the teacher; tap backbone, '
+            'and set test_branch_idx=-1 in its backbone and its roi_head'
         )
     queries = 'its queries are learned, and query i of another detector looks for other objects'
     if hasattr(model, 'language_model'):
