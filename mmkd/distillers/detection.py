@@ -175,9 +175,11 @@ class DetectionDistiller(OfflineDistiller):
 
     Taps in the backbone and the neck cost the teacher those and no more. Taps in a one-stage head,
     an RPN, the semantic head, the encoder of a DETR or the pixel decoder of a MaskFormer run the
-    teacher's on its own features: position i of both is the same place of the image. What belongs
-    to learned queries (decoders, and heads behind them) is refused, as query i of a student and
-    query i of a teacher look for different objects.
+    teacher's on its own features: position i of both is the same place of the image. Heads that
+    give one thing in training and another in prediction (boxes in strides or in pixels) give the
+    teacher's side what they give in training. What belongs to learned queries (decoders, and heads
+    behind them) is refused, as query i of a student and query i of a teacher look for different
+    objects.
 
     For taps in the RoI head, the student's forward samples RoIs as always, and the
     very tensor that enters the student's RoI extractor enters the teacher's: row i of both heads is
