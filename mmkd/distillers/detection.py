@@ -114,8 +114,8 @@ def not_paired(model: nn.Module, path: str) -> str:
         return (
             ''
             if part == 'backbone' and model.test_branch_idx == -1
-            else 'it trains several branches and runs one of them on the teacher; set '
-            'test_cfg.test_branch_idx'
+            else 'it trains several branches and runs one of them on the teacher; tap backbone, '
+            'and set test_branch_idx=-1 in its backbone and its roi_head'
         )
     queries = 'its queries are learned, and query i of another detector looks for other objects'
     if hasattr(model, 'language_model'):
@@ -189,9 +189,11 @@ class DetectionDistiller(OfflineDistiller):
 
     Taps in the backbone and the neck cost the teacher those and no more. Taps in a one-stage head,
     an RPN, the semantic head, the encoder of a DETR or the pixel decoder of a MaskFormer run the
-    teacher's on its own features: position i of both is the same place of the image. What belongs
-    to learned queries (decoders, and heads behind them) is refused, as query i of a student and
-    query i of a teacher look for different objects.
+    teacher's on its own features: position i of both is the same place of the image. Heads that
+    give one thing in training and another in prediction (boxes in strides or in pixels) give the
+    teacher's side what they give in training. What belongs to learned queries (decoders, and heads
+    behind them) is refused, as query i of a student and query i of a teacher look for different
+    objects.
 
     For taps in the RoI head, the student's forward samples RoIs as always, and the
     very tensor that enters the student's RoI extractor enters the teacher's: row i of both heads is

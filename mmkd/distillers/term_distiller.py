@@ -342,7 +342,7 @@ def dry(
     except Exception as error:
         raise ValueError(
             f'the dry forward of {whom} with images of {tuple(inputs.shape[1:])} failed: '
-            f'{error or type(error).__name__}; {fix}'
+            f'{str(error) or type(error).__name__}; {fix}'
         ) from error
 
 

@@ -70,8 +70,9 @@ class MultiExitClassifier(BaseModel):
         data_preprocessor (dict, optional): Used if ``model`` has none of its own.
 
     Raises:
-        ValueError: If a tap names no module, an exit does not fit what it gives, a deep exit stands
-            before a shallow one, or there is not one threshold for each exit.
+        ValueError: If a tap names no module or one that runs several times, an exit does not fit
+            what it gives, a deep exit stands before a shallow one, or there is not one threshold
+            for each exit.
 
     Example:
         >>> model = dict(
@@ -135,6 +136,13 @@ class MultiExitClassifier(BaseModel):
         with evaluating(self), Taps(self.model, [*self.taps, self.feature_tap]) as record:
             self.model(torch.zeros(2, *self.input_shape), mode='tensor')
             for index, tap in enumerate(self.taps):
+                count = record.calls.get(tap, 0)
+                if count > 1:
+                    raise ValueError(
+                        f'exits[{index}].tap={tap!r} lies in a module that runs {count} times in a '
+                        'forward pass, and an exit starts from one tensor; tap a module that runs '
+                        'once, such as a whole block'
+                    )
                 try:
                     self.exits[index](record[tap])
                 except (RuntimeError, ValueError, AttributeError, TypeError) as error:

@@ -8,6 +8,7 @@ import mmdet
 import numpy as np
 import pytest
 import torch
+from mmdet.models.backbones.trident_resnet import TridentConv
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.config import ConfigDict
@@ -64,115 +65,119 @@ ROI = {'neck': WORKS, 'rpn_head': WORKS, 'roi_head.bbox_head': WORKS}
 
 #: A config of mmdet, and what becomes of its taps.
 FAMILIES = {
-    'retinanet/retinanet_r18_fpn_1x_coco.py': {**HEAD, 'bbox_head.retina_cls': WORKS},
-    'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py': {**HEAD, 'bbox_head.conv_cls': WORKS},
     'atss/atss_r50_fpn_1x_coco.py': {**HEAD, 'bbox_head.atss_cls': WORKS},
-    'gfl/gfl_r50_fpn_1x_coco.py': {**HEAD, 'bbox_head.gfl_reg': WORKS},
-    'rtmdet/rtmdet_tiny_8xb32-300e_coco.py': {**HEAD, 'bbox_head.rtm_cls.0': WORKS},
-    'yolox/yolox_tiny_8xb8-300e_coco.py': {**HEAD, 'bbox_head.multi_level_conv_cls.0': WORKS},
-    'centernet/centernet_r18_8xb16-crop512-140e_coco.py': {**HEAD, 'neck': WORKS},
-    'detr/detr_r50_8xb2-150e_coco.py': QUERIES,
-    'deformable_detr/deformable-detr_r50_16xb2-50e_coco.py': QUERIES,
-    'conditional_detr/conditional-detr_r50_8xb2-50e_coco.py': QUERIES,
-    'dab_detr/dab-detr_r50_8xb2-50e_coco.py': QUERIES,
-    'dino/dino-4scale_r50_8xb2-12e_coco.py': {**QUERIES, 'bbox_head.cls_branches.1': REFUSED},
-    'ddq/ddq-detr-4scale_r50_8xb2-12e_coco.py': QUERIES,
-    'sparse_rcnn/sparse-rcnn_r50_fpn_1x_coco.py': {
-        **NECK,
-        'roi_head.bbox_head.5.fc_cls': REFUSED,
-    },
-    'queryinst/queryinst_r50_fpn_1x_coco.py': {**NECK, 'roi_head.bbox_head.5.fc_cls': REFUSED},
-    'mask2former/mask2former_r50_8xb2-lsj-50e_coco.py': {
-        'backbone': WORKS,
-        'panoptic_head.pixel_decoder': WORKS,
-        'panoptic_head.cls_embed': REFUSED,
-    },
-    'maskformer/maskformer_r50_ms-16xb1-75e_coco.py': {
-        'backbone': WORKS,
-        'panoptic_head.pixel_decoder': WORKS,
-        'panoptic_head.cls_embed': REFUSED,
-    },
-    'solo/solo_r50_fpn_1x_coco.py': {**NECK, 'mask_head': WORKS},
-    'solov2/solov2_r50_fpn_1x_coco.py': {**NECK, 'mask_head.mask_feature_head': WORKS},
-    'condinst/condinst_r50_fpn_ms-poly-90k_coco_instance.py': {**HEAD, 'mask_head': REFUSED},
-    'yolact/yolact_r50_1xb8-55e_coco.py': {**HEAD, 'mask_head': REFUSED},
-    'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py': ROI,
-    'double_heads/dh-faster-rcnn_r50_fpn_1x_coco.py': ROI,
-    'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py': {**ROI, 'roi_head.mask_head': WORKS},
-    'libra_rcnn/libra-faster-rcnn_r50_fpn_1x_coco.py': ROI,
-    'dynamic_rcnn/dynamic-rcnn_r50_fpn_1x_coco.py': ROI,
-    'ms_rcnn/ms-rcnn_r50_fpn_1x_coco.py': ROI,
-    'grid_rcnn/grid-rcnn_r50_fpn_gn-head_2x_coco.py': ROI,
-    'point_rend/point-rend_r50-caffe_fpn_ms-1x_coco.py': ROI,
-    'pisa/faster-rcnn_r50_fpn_pisa_1x_coco.py': {**ROI, 'roi_head.bbox_head': REFUSED},
-    'crowddet/crowddet-rcnn_r50_fpn_8xb2-30e_crowdhuman.py': ROI,
-    'cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py': {**NECK, 'roi_head.bbox_head.1.fc_cls': WORKS},
-    'htc/htc_r50_fpn_1x_coco.py': {**NECK, 'roi_head.bbox_head.1.fc_cls': REFUSED},
-    'scnet/scnet_r50_fpn_1x_coco.py': {**NECK, 'roi_head.bbox_head.1.fc_cls': REFUSED},
-    'panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py': {**ROI, 'semantic_head.conv_logits': WORKS},
-    'tridentnet/tridentnet_r50-caffe_1x_coco.py': {'backbone.layer3': REFUSED},
     'autoassign/autoassign_r50-caffe_fpn_1x_coco.py': HEAD,
     'boxinst/boxinst_r50_fpn_ms-90k_coco.py': {**HEAD, 'mask_head': REFUSED},
-    'cornernet/cornernet_hourglass104_8xb6-210e-mstest_coco.py': {
-        'backbone[0]': WORKS,
-        'bbox_head': WORKS,
-    },
-    'ddod/ddod_r50_fpn_1x_coco.py': HEAD,
-    'dyhead/atss_r50_fpn_dyhead_1x_coco.py': HEAD,
-    'foveabox/fovea_r50_fpn_4xb4-1x_coco.py': HEAD,
-    'free_anchor/freeanchor_r50_fpn_1x_coco.py': HEAD,
-    'fsaf/fsaf_r50_fpn_1x_coco.py': HEAD,
-    'guided_anchoring/ga-retinanet_r50-caffe_fpn_1x_coco.py': HEAD,
-    'nas_fcos/nas-fcos_r50-caffe_fpn_nashead-gn-head_4xb4-1x_coco.py': HEAD,
-    'paa/paa_r50_fpn_1x_coco.py': HEAD,
-    'reppoints/reppoints-moment_r50_fpn_1x_coco.py': HEAD,
-    'rpn/rpn_r50_fpn_1x_coco.py': HEAD,
-    'sabl/sabl-retinanet_r50_fpn_1x_coco.py': HEAD,
-    'ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py': HEAD,
-    'tood/tood_r50_fpn_1x_coco.py': HEAD,
-    'vfnet/vfnet_r50_fpn_1x_coco.py': HEAD,
-    'yolo/yolov3_mobilenetv2_8xb24-320-300e_coco.py': HEAD,
-    'yolof/yolof_r50-c5_8xb8-1x_coco.py': HEAD,
+    'cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py': {**NECK, 'roi_head.bbox_head.1.fc_cls': WORKS},
     'cascade_rpn/cascade-rpn_faster-rcnn_r50-caffe_fpn_1x_coco.py': {
         **ROI,
         'rpn_head': REFUSED,
     },
+    'centernet/centernet-update_r50-caffe_fpn_ms-1x_coco.py': HEAD,
+    'centernet/centernet_r18_8xb16-crop512-140e_coco.py': HEAD,
     'centripetalnet/centripetalnet_hourglass104_16xb6-crop511-210e-mstest_coco.py': {
         'backbone[0]': WORKS,
         'bbox_head': WORKS,
     },
-    'fast_rcnn/fast-rcnn_r50_fpn_1x_coco.py': {**NECK, 'roi_head.bbox_head': WORKS},
+    'condinst/condinst_r50_fpn_ms-poly-90k_coco_instance.py': {**HEAD, 'mask_head': REFUSED},
+    'conditional_detr/conditional-detr_r50_8xb2-50e_coco.py': QUERIES,
+    'cornernet/cornernet_hourglass104_8xb6-210e-mstest_coco.py': {
+        'backbone[0]': WORKS,
+        'bbox_head': WORKS,
+    },
+    'crowddet/crowddet-rcnn_r50_fpn_8xb2-30e_crowdhuman.py': ROI,
+    'dab_detr/dab-detr_r50_8xb2-50e_coco.py': QUERIES,
+    'ddod/ddod_r50_fpn_1x_coco.py': HEAD,
+    'ddq/ddq-detr-4scale_r50_8xb2-12e_coco.py': QUERIES,
+    'deformable_detr/deformable-detr_r50_16xb2-50e_coco.py': QUERIES,
     'detectors/detectors_cascade-rcnn_r50_1x_coco.py': {
         **NECK,
         'roi_head.bbox_head.1.fc_cls': WORKS,
     },
-    'groie/faste-rcnn_r50_fpn_groie_1x_coco.py': ROI,
-    'lad/lad_r50-paa-r101_fpn_2xb8_coco_1x.py': HEAD,
-    'soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.01-coco.py': {
-        'student.neck': REFUSED,
-    },
-    'rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py': HEAD,
-    'centernet/centernet-update_r50-caffe_fpn_ms-1x_coco.py': HEAD,
+    'detr/detr_r50_8xb2-150e_coco.py': QUERIES,
+    'dino/dino-4scale_r50_8xb2-12e_coco.py': {**QUERIES, 'bbox_head.cls_branches.1': REFUSED},
+    'double_heads/dh-faster-rcnn_r50_fpn_1x_coco.py': ROI,
+    'dyhead/atss_r50_fpn_dyhead_1x_coco.py': HEAD,
+    'dynamic_rcnn/dynamic-rcnn_r50_fpn_1x_coco.py': ROI,
+    'fast_rcnn/fast-rcnn_r50_fpn_1x_coco.py': {**NECK, 'roi_head.bbox_head': WORKS},
     'faster_rcnn/faster-rcnn_r50-caffe-c4_ms-1x_coco.py': {
         'backbone': WORKS,
         'rpn_head': WORKS,
         'roi_head.bbox_head': WORKS,
     },
+    'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py': ROI,
     'faster_rcnn/faster-rcnn_r50_fpn_fcos-rpn_1x_coco.py': ROI,
     'faster_rcnn/faster-rcnn_r50_fpn_ohem_1x_coco.py': {**ROI, 'roi_head.bbox_head': REFUSED},
+    'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py': {**HEAD, 'bbox_head.conv_cls': WORKS},
+    'foveabox/fovea_r50_fpn_4xb4-1x_coco.py': HEAD,
+    'free_anchor/freeanchor_r50_fpn_1x_coco.py': HEAD,
+    'fsaf/fsaf_r50_fpn_1x_coco.py': HEAD,
+    'gfl/gfl_r50_fpn_1x_coco.py': {**HEAD, 'bbox_head.gfl_reg': WORKS},
+    'grid_rcnn/grid-rcnn_r50_fpn_gn-head_2x_coco.py': ROI,
+    'groie/faste-rcnn_r50_fpn_groie_1x_coco.py': ROI,
+    'grounding_dino/grounding_dino_r50_scratch_8xb2_1x_coco.py': {**NECK, 'encoder': REFUSED},
     'guided_anchoring/ga-faster-rcnn_r50-caffe_fpn_1x_coco.py': ROI,
-    'solo/decoupled-solo_r50_fpn_1x_coco.py': {**NECK, 'mask_head': WORKS},
-    'sabl/sabl-faster-rcnn_r50_fpn_1x_coco.py': ROI,
-    'sabl/sabl-cascade-rcnn_r50_fpn_1x_coco.py': {**NECK, 'roi_head.bbox_head.1': WORKS},
-    'pisa/retinanet-r50_fpn_pisa_1x_coco.py': HEAD,
+    'guided_anchoring/ga-retinanet_r50-caffe_fpn_1x_coco.py': HEAD,
+    'htc/htc_r50_fpn_1x_coco.py': {**NECK, 'roi_head.bbox_head.1.fc_cls': REFUSED},
+    'lad/lad_r50-paa-r101_fpn_2xb8_coco_1x.py': HEAD,
+    'libra_rcnn/libra-faster-rcnn_r50_fpn_1x_coco.py': ROI,
     'mask2former/mask2former_r50_8xb2-lsj-50e_coco-panoptic.py': {
         'backbone': WORKS,
         'panoptic_head.pixel_decoder': WORKS,
         'panoptic_head.transformer_decoder': REFUSED,
     },
+    'mask2former/mask2former_r50_8xb2-lsj-50e_coco.py': {
+        'backbone': WORKS,
+        'panoptic_head.pixel_decoder': WORKS,
+        'panoptic_head.cls_embed': REFUSED,
+    },
+    'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py': {**ROI, 'roi_head.mask_head': WORKS},
+    'maskformer/maskformer_r50_ms-16xb1-75e_coco.py': {
+        'backbone': WORKS,
+        'panoptic_head.pixel_decoder': WORKS,
+        'panoptic_head.cls_embed': REFUSED,
+    },
+    'ms_rcnn/ms-rcnn_r50_fpn_1x_coco.py': ROI,
     'nas_fcos/nas-fcos_r50-caffe_fpn_fcoshead-gn-head_4xb4-1x_coco.py': HEAD,
-    'grounding_dino/grounding_dino_r50_scratch_8xb2_1x_coco.py': {**NECK, 'encoder': REFUSED},
+    'nas_fcos/nas-fcos_r50-caffe_fpn_nashead-gn-head_4xb4-1x_coco.py': HEAD,
+    'paa/paa_r50_fpn_1x_coco.py': HEAD,
+    'panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py': {**ROI, 'semantic_head.conv_logits': WORKS},
+    'pisa/faster-rcnn_r50_fpn_pisa_1x_coco.py': {**ROI, 'roi_head.bbox_head': REFUSED},
+    'pisa/retinanet-r50_fpn_pisa_1x_coco.py': HEAD,
+    'point_rend/point-rend_r50-caffe_fpn_ms-1x_coco.py': ROI,
     'qdtrack/qdtrack_faster-rcnn_r50_fpn_4e_base.py': {'detector.neck': REFUSED},
+    'queryinst/queryinst_r50_fpn_1x_coco.py': {**NECK, 'roi_head.bbox_head.5.fc_cls': REFUSED},
+    'reppoints/reppoints-moment_r50_fpn_1x_coco.py': HEAD,
+    'retinanet/retinanet_r18_fpn_1x_coco.py': {**HEAD, 'bbox_head.retina_cls': WORKS},
+    'rpn/rpn_r50_fpn_1x_coco.py': HEAD,
+    'rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py': HEAD,
+    'rtmdet/rtmdet_tiny_8xb32-300e_coco.py': {**HEAD, 'bbox_head.rtm_cls.0': WORKS},
+    'sabl/sabl-cascade-rcnn_r50_fpn_1x_coco.py': {**NECK, 'roi_head.bbox_head.1': WORKS},
+    'sabl/sabl-faster-rcnn_r50_fpn_1x_coco.py': ROI,
+    'sabl/sabl-retinanet_r50_fpn_1x_coco.py': HEAD,
+    'scnet/scnet_r50_fpn_1x_coco.py': {**NECK, 'roi_head.bbox_head.1.fc_cls': REFUSED},
+    'soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.01-coco.py': {
+        'student.neck': REFUSED,
+    },
+    'solo/decoupled-solo_r50_fpn_1x_coco.py': {**NECK, 'mask_head': WORKS},
+    'solo/solo_r50_fpn_1x_coco.py': {**NECK, 'mask_head': WORKS},
+    'solov2/solov2_r50_fpn_1x_coco.py': {**NECK, 'mask_head.mask_feature_head': WORKS},
+    'sparse_rcnn/sparse-rcnn_r50_fpn_1x_coco.py': {
+        **NECK,
+        'roi_head.bbox_head.5.fc_cls': REFUSED,
+    },
+    'ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py': HEAD,
+    'tood/tood_r50_fpn_1x_coco.py': HEAD,
+    'tridentnet/tridentnet_r50-caffe_1x_coco.py': {'backbone.layer3': REFUSED},
+    'tridentnet/tridentnet_r50-caffe_ms-1x_coco.py': {
+        'backbone.layer3': WORKS,
+        'roi_head.bbox_head': REFUSED,
+    },
+    'vfnet/vfnet_r50_fpn_1x_coco.py': HEAD,
+    'yolact/yolact_r50_1xb8-55e_coco.py': {**HEAD, 'mask_head': REFUSED},
+    'yolo/yolov3_mobilenetv2_8xb24-320-300e_coco.py': HEAD,
+    'yolof/yolof_r50-c5_8xb8-1x_coco.py': HEAD,
+    'yolox/yolox_tiny_8xb8-300e_coco.py': {**HEAD, 'bbox_head.multi_level_conv_cls.0': WORKS},
 }
 
 #: Folders of mmdet's configs without a row, by the reason.
@@ -186,17 +191,16 @@ ELSEWHERE = {
     'listed detectors, trained otherwise': 'albu_example ghm instaboost legacy_1.x scratch '
     'seesaw_loss selfsup_pretrain simple_copy_paste strong_baselines',
     'gfl, taught by mmdet itself': 'ld',
-    'trackers around a listed detector, refused as qdtrack is': 'bytetrack deepsort '
-    'mask2former_vis masktrack_rcnn ocsort sort strongsort',
+    'trackers, refused as qdtrack is': 'bytetrack deepsort mask2former_vis masktrack_rcnn ocsort '
+    'sort strongsort',
     'a classifier': 'reid',
     'detectors of Detectron2, which has to be installed': 'misc',
     'grounding_dino on other data': 'mm_grounding_dino',
     'atss that reads a caption as grounding_dino does; needs transformers and its BERT': 'glip',
 }
 
-#: What `make test` has: a shared head, a whole one and queries.
-QUICK = ('atss/', 'gfl/', 'detr/')
-
+#: What `make test` has: a shared head, queries and RoIs.
+QUICK = ('atss/', 'detr/', 'faster_rcnn/faster-rcnn_r50_fpn_1x')
 
 #: Backbones whose widths a config sets; those of others stay.
 RESNETS = {'ResNet', 'DetectoRS_ResNet'}
@@ -232,6 +236,11 @@ OVERRIDES = {
         rpn_head=dict(in_channels=1024),
         train_cfg=dict(rcnn=dict(sampler=dict(num=4))),
         roi_head=dict(bbox_roi_extractor=dict(out_channels=1024), bbox_head=dict(in_channels=2048)),
+    ),
+    'tridentnet/tridentnet_r50-caffe_ms': dict(
+        backbone=dict(test_branch_idx=-1),
+        roi_head=dict(test_branch_idx=-1),
+        train_cfg=dict(rcnn=dict(sampler=dict(num=4))),
     ),
     # Pads every batch to 1024 pixels.
     'mask2former/': dict(data_preprocessor=dict(batch_augments=None)),
@@ -339,6 +348,10 @@ def test_every_tap_of_a_family_works_or_is_refused_in_a_sentence(name, tmp_path)
     torch.manual_seed(0)
     teacher = MODELS.build(copy.deepcopy(cfg))
     teacher.init_weights()
+    for module in teacher.modules():
+        # mmdet leaves these weights to what was in memory.
+        if isinstance(module, TridentConv):
+            nn.init.kaiming_uniform_(module.weight)
     torch.save(teacher.state_dict(), tmp_path / 'teacher.pth')
 
     def build(*paths):
@@ -365,11 +378,7 @@ def test_every_tap_of_a_family_works_or_is_refused_in_a_sentence(name, tmp_path)
         if module.__module__.startswith(('torch.', 'mmcv.')):
             module.eval()
 
-    # What the teacher computes is what the student computes: with the same weights, the same.
-    losses = model(**copy.deepcopy(data), mode='loss')
-    for index, path in enumerate(works):
-        assert losses[f'loss_term{index}'] < 1e-6, path
-
+    same = model(**copy.deepcopy(data), mode='loss')
     with torch.no_grad():
         for parameter in model.teachers[''].model.parameters():
             parameter += parameter.abs().mean() * torch.randn_like(parameter) / 10
@@ -378,6 +387,8 @@ def test_every_tap_of_a_family_works_or_is_refused_in_a_sentence(name, tmp_path)
     for index, path in enumerate(works):
         loss = losses[f'loss_term{index}']
         assert loss.isfinite(), path
+        # The teacher computes what the student does: with its weights, the same.
+        assert same[f'loss_term{index}'] < 1e-4 * loss, path
         grads = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
         grads = [grad for grad in grads if grad is not None]
         assert all(grad.isfinite().all() for grad in grads), path

@@ -8,6 +8,7 @@ from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import build_optim_wrapper
 
 from mmkd.distillers import OfflineDistiller
+from mmkd.distillers.term_distiller import dry
 from mmkd.distillers.terms import Term, note_pretraining
 from mmkd.registry import MODELS
 
@@ -344,3 +345,11 @@ def test_autocast_gives_finite_float32_terms(model, image_batch, dtype):
     assert losses['loss_kd'].dtype == losses['loss_hint'].dtype == torch.float32
     sum(losses.values()).backward()
     assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_a_failure_of_the_dry_forward_without_words_is_named_by_its_type():
+    with (
+        pytest.raises(ValueError, match=r'the teacher with images of \(3, 8, 8\).*: KeyError; set'),
+        dry('the teacher', torch.zeros(2, 3, 8, 8)),
+    ):
+        raise KeyError

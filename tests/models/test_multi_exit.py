@@ -135,6 +135,8 @@ class TestMistakesAreNamed:
             (dict(tap='backbone.layer9'), ValueError, "no module 'backbone.layer9'.*layer1"),
             (dict(tap=None), ValueError, r'exits\[0\].tap is missing'),
             (dict(in_channels=5), ValueError, r'exits\[0\] \(LCTExit\).*\(2, 4, 64, 64\)'),
+            (dict(tap='backbone.layer1.0.relu'), ValueError, r'exits\[0\].tap=.*runs 2 times'),
+            (dict(tap='backbone.layer1.0.relu@-1'), ValueError, r'exits\[0\].tap=.*runs 2 times'),
             (dict(chanels=3), TypeError, r"exits\[0\].*'chanels'"),
         ],
     )
