@@ -128,7 +128,9 @@ def test_taps_and_weights_of_a_coco_pair_are_those_of_the_repository(coco_pair, 
         ours['anchor_generator'] = ours['anchor_generator'].value
     cfg = Config.fromfile(repo / f'configs/{method}/faster_rcnn_r101_r50.py')
     (theirs,) = cfg.model.losses.values()
-    assert ours == theirs
+    # A warm-up of 400 iterations could be the whole of a short run.
+    schedule = dict(begin=400, by_epoch=False) if method == 'fgfi' else {}
+    assert ours | schedule == theirs
 
 
 @pytest.fixture(scope='module')
