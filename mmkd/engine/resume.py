@@ -113,6 +113,11 @@ def check_resumable(checkpoint: dict[str, Any], filename: str) -> None:
             'checkpoint of training such as epoch_1.pth; give one, or start from these weights '
             'with --cfg-options load_from=FILE in place of --resume'
         )
+    if not isinstance(checkpoint['message_hub'].get('runtime_info'), dict):
+        raise ValueError(
+            f'{filename}: its message_hub has no runtime_info; give a checkpoint that '
+            'training wrote'
+        )
     for key in ('epoch', 'iter'):
         value = checkpoint['meta'].get(key)
         if type(value) is not int or value < 0:

@@ -9,7 +9,9 @@ from mmengine.config import Config
 
 from mmkd.engine.resume import prepare_resume
 
-WHOLE = dict(state_dict={}, meta=dict(epoch=1, iter=4), message_hub={}, optimizer={})
+WHOLE = dict(
+    state_dict={}, meta=dict(epoch=1, iter=4), message_hub=dict(runtime_info={}), optimizer={}
+)
 
 
 @pytest.fixture
@@ -100,6 +102,7 @@ def test_a_named_file_that_is_not_there_stops(run):
         ({**WHOLE, 'optimizer': None}, 'has no optimizer'),
         ({**WHOLE, 'meta': dict(epoch='../x', iter=1)}, "meta.epoch is '../x'"),
         ({**WHOLE, 'meta': dict(epoch=1, iter=-1)}, 'meta.iter is -1'),
+        ({**WHOLE, 'message_hub': {}}, 'no runtime_info'),
         ([1], 'holds a list'),
         (b'', 'an empty file'),
     ],
