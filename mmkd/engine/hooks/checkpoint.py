@@ -96,7 +96,7 @@ class CheckpointHook(MMEngineCheckpointHook):
     def _forget_foreign_files(self, runner: Runner, message_hub: dict[str, Any]) -> None:
         """Reduce what a message hub says of files to checkpoints that are in their folder."""
         folder, source = self._folder(runner), runner._load_from
-        at_home = source is None or os.path.dirname(_absolute(source)) == folder
+        at_home = source is None or os.path.dirname(_absolute(source)) == _absolute(folder)
         info = message_hub['runtime_info']
         name = r'\d+'.join(map(re.escape, re.split(r'{.*?}', self.filename_tmpl)))
         for key in [key for key in info if str(key).startswith('best_ckpt')]:
@@ -130,7 +130,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             return runner.work_dir
         # As MMEngine's before_train, which comes later, does.
         name = os.path.basename(runner.work_dir)
-        return _absolute(join_path(str(self.out_dir), name, backend_args=self.backend_args))
+        return join_path(str(self.out_dir), name, backend_args=self.backend_args)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """As MMEngine's, in an order that keeps a checkpoint at every moment."""
@@ -207,7 +207,7 @@ class CheckpointHook(MMEngineCheckpointHook):
 
 
 def _absolute(path: str) -> str:
-    return path if '://' in path else os.path.abspath(path)
+    return path if '://' in path else os.path.realpath(path)
 
 
 def _listed(values: Any, kind: type) -> list:
