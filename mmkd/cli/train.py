@@ -63,7 +63,8 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.auto_scale_lr.enable = True
     if args.resume is not None:
         cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+        if args.resume != 'auto':
+            cfg.load_from = args.resume
 
 
 def _warn_of_other_hooks(runner: Runner) -> None:
@@ -98,7 +99,7 @@ def train(args: argparse.Namespace) -> None:
     apply_training_options(cfg, args)
     prepare_distributed(cfg)
     with _work_dir_held(cfg):
-        said = prepare_resume(cfg)
+        said = prepare_resume(cfg, latest=args.resume == 'auto')
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         for sentence in said:
             runner.logger.warning(sentence)

@@ -18,7 +18,7 @@ WHOLE = dict(
 def run(tmp_path):
     """``run(epoch_2=content, ...)`` makes a work dir, oldest file first, and resumes in it."""
 
-    def resume(pointer=None, load_from=None, hook=None, folder=tmp_path, **files):
+    def resume(pointer=None, load_from=None, hook=None, folder=tmp_path, latest=False, **files):
         for age, (name, content) in enumerate(files.items()):
             path = Path(folder, f'{name}.pth')
             path.parent.mkdir(exist_ok=True, parents=True)
@@ -32,7 +32,7 @@ def run(tmp_path):
         cfg = Config(dict(resume=True, load_from=load_from, work_dir=str(tmp_path)))
         if hook:
             cfg.default_hooks = dict(checkpoint=hook)
-        said = prepare_resume(cfg)
+        said = prepare_resume(cfg, latest)
         return cfg.load_from and Path(cfg.load_from).name, said
 
     return resume
@@ -70,6 +70,11 @@ def test_nothing_there_is_a_fresh_start_and_said(run, tmp_path):
     assert said == [
         f'--resume: there is no checkpoint in {tmp_path}; training starts from the beginning'
     ]
+
+
+def test_weights_that_the_config_starts_from_are_those_of_a_fresh_start_alone(run):
+    assert run(load_from='student.pth', latest=True)[0] == 'student.pth'
+    assert run(load_from='student.pth', latest=True, epoch_1=WHOLE) == ('epoch_1.pth', [])
 
 
 @pytest.mark.parametrize(
