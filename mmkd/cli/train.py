@@ -65,7 +65,8 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.auto_scale_lr.enable = True
     if args.resume is not None:
         cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+        if args.resume != 'auto':
+            cfg.load_from = args.resume
 
 
 def add_checks(cfg: Config) -> None:
@@ -110,7 +111,7 @@ def train(args: argparse.Namespace) -> None:
     add_checks(cfg)
     prepare_distributed(cfg)
     with _work_dir_held(cfg):
-        said = prepare_resume(cfg)
+        said = prepare_resume(cfg, latest=args.resume == 'auto')
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         for sentence in said:
             runner.logger.warning(sentence)

@@ -67,9 +67,14 @@ def _safely(loader: Callable) -> Callable:
                 # Of formats that are refused in a sentence.
                 warnings.simplefilter('ignore', UserWarning)
                 loaded = loader(filename, *args, **kwargs)
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
         # A file that is no checkpoint makes the readers raise anything.
         except Exception as error:
-            raise _explained(error, filename) from error
+            explained = _explained(error, filename)
+            if explained is None:
+                raise
+            raise explained from error
         finally:
             if before is None:
                 os.environ.pop(_FORCE, None)
@@ -94,34 +99,43 @@ def _checkpoint(loaded: Any, filename: str) -> dict:
     return loaded
 
 
-def _explained(error: Exception, filename: str) -> Exception:
-    """The sentence for what happened while a file was read."""
+def _explained(error: Exception, filename: str) -> Exception | None:
+    """The sentence for what happened while a file was read; None if the error has one."""
     path = Path(filename).expanduser()
+    if isinstance(error, pickle.UnpicklingError) and (not path.is_file() or is_from_torch(path)):
+        refused = _refused(str(error), filename)
+        if refused is not None:
+            return refused
     if not path.exists():
-        if isinstance(error, pickle.UnpicklingError):
-            return _refused(str(error), filename)
         if isinstance(error, OSError) and filename.startswith(('http://', 'https://')):
             return ConnectionError(
                 f'{filename} could not be downloaded ({error}); fetch it by other means and give '
                 'the file in its place'
             )
-        if isinstance(error, FileNotFoundError):
-            return FileNotFoundError(f'there is no file {filename!r}')
-        return error
-    if isinstance(error, PermissionError):
-        return PermissionError(f'{filename} may not be read ({error.strerror}); change its mode')
-    if not path.is_dir() and is_from_torch(path) and isinstance(error, pickle.UnpicklingError):
-        return _refused(str(error), filename)
+        missing = isinstance(error, FileNotFoundError)
+        return FileNotFoundError(f'there is no file {filename!r}') if missing else None
+    if isinstance(error, OSError) and path.is_file():
+        return type(error)(f'{filename} cannot be read ({error.strerror}); see to it, or copy it')
+    if path.is_file() and is_from_torch(path):
+        # An error of unpickling is a page of advice that does not apply.
+        unpickling = isinstance(error, pickle.UnpicklingError)
+        reason = '' if unpickling else f' ({" ".join(str(error).split())})'
+        return ValueError(
+            f'{filename} was written by torch.save and does not load{reason}; if it is cut off or '
+            'damaged, fetch it again or take another'
+        )
     return ValueError(
         f'{filename} is not a checkpoint: found {what_is(path)}, expected {_EXPECTED}; give such a '
         'file, or fetch this one again if it should be one'
     )
 
 
-def _refused(reason: str, filename: str) -> pickle.UnpicklingError:
-    """For a file that torch.save wrote, with more in it than is loaded."""
+def _refused(reason: str, filename: str) -> pickle.UnpicklingError | None:
+    """For a file of torch.save with more in it than is loaded, which the reason names."""
     named = re.search(r"GLOBAL (\S+)|(getattr)\(|<class '(\S+)'>", reason)
-    found = named[named.lastindex] if named else 'something'
+    if named is None:
+        return None
+    found = named[named.lastindex]
     function = getattr(builtins, found, str)
     if found.split('.')[0] in _NEVER or not isinstance(function, type):
         return pickle.UnpicklingError(

@@ -9,7 +9,6 @@ from pathlib import Path
 # How torch.save began before it wrote zip archives: its magic number, pickled.
 _LEGACY = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'
 _HEADS = {
-    _LEGACY: 'a file of torch.save that is cut off or damaged',
     b'PK\x03\x04': 'a zip archive, as torch.save writes, that is cut off',
     b'\x93NUMPY': 'a numpy array (.npy)',
     b'\x89HDF': 'an HDF5 file',
@@ -55,8 +54,11 @@ def what_is(path: Path) -> str:
 
 
 def _names(path: Path) -> list[str]:
-    with zipfile.ZipFile(path) as archive:
-        return archive.namelist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except zipfile.BadZipFile:
+        return []
 
 
 def _has(names: list[str], file: str) -> bool:
@@ -66,8 +68,6 @@ def _has(names: list[str], file: str) -> bool:
 def _archive(names: list[str]) -> str:
     if _has(names, 'constants.pkl'):
         return 'a TorchScript archive (a program, not weights)'
-    if _has(names, 'data.pkl'):
-        return 'a file of torch.save that is damaged'
     if names and all(name.endswith('.npy') for name in names):
         return 'a numpy archive (.npz)'
-    return 'a zip archive of other files'
+    return 'a zip archive of other files' if names else 'a zip archive that is damaged'

@@ -14,14 +14,16 @@ _POINTER = 'last_checkpoint'
 _UNREADABLE = (OSError, TypeError, ValueError, pickle.UnpicklingError)
 
 
-def prepare_resume(cfg: Config) -> list[str]:
+def prepare_resume(cfg: Config, latest: bool = False) -> list[str]:
     """Write into ``cfg.load_from`` what a training with ``cfg.resume`` goes on from.
 
-    That is the file that the user names, or the newest of the work directory that can be read.
-    Where there is none, training starts from the beginning.
+    That is the file that it names already, or the newest of the work directory that can be read.
+    Where there is none, training starts from the beginning, with the weights that ``load_from``
+    names.
 
     Args:
         cfg (Config): The runner's config.
+        latest (bool): Whether the newest is meant, whatever ``load_from`` names. Defaults to False.
 
     Returns:
         list[str]: What to tell the user.
@@ -36,7 +38,7 @@ def prepare_resume(cfg: Config) -> list[str]:
     # A strategy (DeepSpeed, FSDP) has formats of its own.
     if not cfg.get('resume') or cfg.get('strategy') is not None:
         return []
-    if cfg.get('load_from') is not None:
+    if cfg.get('load_from') is not None and not latest:
         try:
             read_resumable(cfg.load_from)
         except _UNREADABLE as error:
@@ -112,6 +114,11 @@ def check_resumable(checkpoint: dict[str, Any], filename: str) -> None:
             f'{filename} has no {" and no ".join(missing)}: found weights alone, expected a '
             'checkpoint of training such as epoch_1.pth; give one, or start from these weights '
             'with --cfg-options load_from=FILE in place of --resume'
+        )
+    if not isinstance(checkpoint['message_hub'].get('runtime_info'), dict):
+        raise ValueError(
+            f'{filename}: its message_hub has no runtime_info; give a checkpoint that '
+            'training wrote'
         )
     for key in ('epoch', 'iter'):
         value = checkpoint['meta'].get(key)

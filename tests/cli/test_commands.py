@@ -1,9 +1,11 @@
 """What ``mmkd`` says before it runs anything."""
 
 import pytest
+from mmengine.config import Config
 
 from mmkd import cli
 from mmkd.cli import dist
+from mmkd.cli.train import apply_training_options, parse_args
 
 
 def test_help_lists_every_command(capsys):
@@ -67,3 +69,11 @@ def test_one_machine_takes_a_free_port_and_several_agree_on_one(monkeypatch):
         '--master_addr=host',
         '--master_port=29500',
     ]
+
+
+def test_resume_from_the_latest_leaves_the_weights_of_a_fresh_start_alone():
+    cfg = Config(dict(load_from='student.pth'))
+    apply_training_options(cfg, parse_args(['config.py', '--resume']))
+    assert (cfg.resume, cfg.load_from) == (True, 'student.pth')
+    apply_training_options(cfg, parse_args(['config.py', '--resume', 'epoch_1.pth']))
+    assert (cfg.resume, cfg.load_from) == (True, 'epoch_1.pth')

@@ -105,9 +105,7 @@ def test_a_file_that_could_run_code_is_refused(classifier, student_preprocessor,
             return (print, ('executed',))
 
     torch.save(dict(state_dict={}, meta=Evil()), tmp_path / 'evil.pth')
-    with pytest.raises(
-        pickle.UnpicklingError, match='checkpoint: .*evil.pth holds a call of print'
-    ):
+    with pytest.raises(pickle.UnpicklingError, match='evil.pth holds a call of print'):
         Teacher(student_preprocessor, config=classifier, checkpoint=str(tmp_path / 'evil.pth'))
 
 

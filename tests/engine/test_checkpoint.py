@@ -122,9 +122,6 @@ OLD = dict(_use_new_zipfile_serialization=False)
         (pickle.dumps(ATTACK, 2), 'a pickle that torch.save did not write'),
         (pickle.dumps(ATTACK, 0), 'a text file'),
         (saved({'a': torch.ones(99)})[:-99], 'a zip archive, .* cut off'),
-        (saved({'a': torch.ones(99)}, **OLD)[:-99], 'a file of torch.save that is cut off'),
-        (saved({'a': torch.ones(99)}, **OLD)[:20], 'a file of torch.save that is cut off'),
-        (archive(**{'a/data.pkl': b'nonsense'}), 'a file of torch.save that is damaged'),
         (archive(**{'a/b.txt': b''}), 'a zip archive of other files'),
         (archive(**{'a.npy': array()}), 'a numpy archive'),
         (array(), 'a numpy array'),
@@ -144,6 +141,35 @@ def test_a_file_that_is_no_checkpoint_is_named_and_no_safety_is_talked_off(
     assert not re.search('weights_only|safe_globals|trust', str(error.value), re.IGNORECASE)
     assert str(error.value).count('. ') == 0
     assert capfd.readouterr() == ('', '')
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        saved({'a': torch.ones(99)}, **OLD)[:-99],
+        saved({'a': torch.ones(99)}, **OLD)[:20],
+        archive(**{'a/data.pkl': b'nonsense'}),
+        archive(**{'a/data.pkl': b'\x80\x02\xff'}),
+    ],
+)
+def test_a_damaged_checkpoint_is_called_so(tmp_path, content, capfd):
+    (tmp_path / 'file.pth').write_bytes(content)
+    with pytest.raises(
+        ValueError, match='file.pth was written by torch.save and does not'
+    ) as error:
+        CheckpointLoader.load_checkpoint(str(tmp_path / 'file.pth'), 'cpu', logger='silent')
+    assert not re.search('weights_only|safe_globals|trust', str(error.value), re.IGNORECASE)
+    assert capfd.readouterr() == ('', '')
+
+
+def test_no_room_in_memory_is_no_fault_of_the_file(tmp_path, monkeypatch):
+    def load(*args, **kwargs):
+        raise torch.OutOfMemoryError('no room')
+
+    torch.save({}, tmp_path / 'file.pth')
+    monkeypatch.setattr(torch, 'load', load)
+    with pytest.raises(torch.OutOfMemoryError, match='no room'):
+        CheckpointLoader.load_checkpoint(str(tmp_path / 'file.pth'), 'cpu', logger='silent')
 
 
 @pytest.mark.parametrize(

@@ -244,10 +244,18 @@ def test_the_best_of_the_folder_is_kept_in_mind_also_where_it_was_moved(tmp_path
     assert [path.name for path in (tmp_path / 'b').glob('best*')] == ['best_loss_epoch_3.pth']
 
 
+def test_the_best_is_kept_in_mind_where_the_file_is_named_by_another_path(tmp_path, monkeypatch):
+    train(make(tmp_path / 'a', epochs=2))
+    (tmp_path / 'link').symlink_to('a')
+    monkeypatch.chdir(tmp_path)
+    train(make('a', resume=True, load_from='link/epoch_2.pth'))
+    assert [path.name for path in (tmp_path / 'a').glob('best*')] == ['best_loss_epoch_3.pth']
+
+
 def test_another_architecture_is_refused_before_a_weight_is_touched(tmp_path):
     train(make(tmp_path, max_keep_ckpts=-1))
     before = left(tmp_path)
-    with pytest.raises(ValueError, match='does not fit the Toy .*: 2 of another shape'):
+    with pytest.raises(ValueError, match='the Toy of this config: 2 of another shape'):
         train(make(tmp_path, resume=True, width=3))
     assert left(tmp_path)[0] == before[0]
     assert same(left(tmp_path)[1], before[1])

@@ -9,14 +9,16 @@ from mmengine.config import Config
 
 from mmkd.engine.resume import prepare_resume
 
-WHOLE = dict(state_dict={}, meta=dict(epoch=1, iter=4), message_hub={}, optimizer={})
+WHOLE = dict(
+    state_dict={}, meta=dict(epoch=1, iter=4), message_hub=dict(runtime_info={}), optimizer={}
+)
 
 
 @pytest.fixture
 def run(tmp_path):
     """``run(epoch_2=content, ...)`` makes a work dir, oldest file first, and resumes in it."""
 
-    def resume(pointer=None, load_from=None, hook=None, folder=tmp_path, **files):
+    def resume(pointer=None, load_from=None, hook=None, folder=tmp_path, latest=False, **files):
         for age, (name, content) in enumerate(files.items()):
             path = Path(folder, f'{name}.pth')
             path.parent.mkdir(exist_ok=True, parents=True)
@@ -30,7 +32,7 @@ def run(tmp_path):
         cfg = Config(dict(resume=True, load_from=load_from, work_dir=str(tmp_path)))
         if hook:
             cfg.default_hooks = dict(checkpoint=hook)
-        said = prepare_resume(cfg)
+        said = prepare_resume(cfg, latest)
         return cfg.load_from and Path(cfg.load_from).name, said
 
     return resume
@@ -70,6 +72,11 @@ def test_nothing_there_is_a_fresh_start_and_said(run, tmp_path):
     ]
 
 
+def test_weights_that_the_config_starts_from_are_those_of_a_fresh_start_alone(run):
+    assert run(load_from='student.pth', latest=True)[0] == 'student.pth'
+    assert run(load_from='student.pth', latest=True, epoch_1=WHOLE) == ('epoch_1.pth', [])
+
+
 @pytest.mark.parametrize(
     ('hook', 'name'),
     [
@@ -100,6 +107,7 @@ def test_a_named_file_that_is_not_there_stops(run):
         ({**WHOLE, 'optimizer': None}, 'has no optimizer'),
         ({**WHOLE, 'meta': dict(epoch='../x', iter=1)}, "meta.epoch is '../x'"),
         ({**WHOLE, 'meta': dict(epoch=1, iter=-1)}, 'meta.iter is -1'),
+        ({**WHOLE, 'message_hub': {}}, 'no runtime_info'),
         ([1], 'holds a list'),
         (b'', 'an empty file'),
     ],

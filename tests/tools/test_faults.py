@@ -29,6 +29,25 @@ def test_of_several_processes_one_says_so(tool, tmp_path):
     assert 'Traceback' not in said
 
 
+@pytest.mark.full
+def test_a_run_of_two_processes_is_not_resumed_by_one(tool, tmp_path):
+    common = [
+        CONFIG,
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        'train_dataloader.dataset.indices=64',
+    ]
+    once, twice = 'train_cfg.max_epochs=1', 'train_cfg.max_epochs=2'
+    tool('dist_train.sh', CONFIG, 2, *common[1:], once)
+    said = tool('train.py', *common, twice, '--resume', ok=False)
+    assert 'trained with 2 x 64 images a step' in said.splitlines()[-1]
+    assert 'Traceback' not in said
+    double = 'train_dataloader.batch_size=128'
+    said = tool('train.py', *common, twice, double, '--resume')
+    assert 'as many, but not the same to the last bit' in said
+
+
 @pytest.mark.parametrize(
     ('content', 'words'),
     [

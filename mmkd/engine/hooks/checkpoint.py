@@ -54,9 +54,9 @@ class CheckpointHook(MMEngineCheckpointHook):
                 f'same; put {runner.work_dir} where all machines see it'
             )
         super().before_train(runner)
-        if is_main_process() and os.path.isdir(self.out_dir):
-            remove_parts(self.out_dir)
-            remove_parts(runner.work_dir)
+        for folder in {self.out_dir, runner.work_dir}:
+            if is_main_process() and os.path.isdir(folder):
+                remove_parts(folder)
         self._remove_superseded(runner)
         if (self.save_best or _is_scheduled_by_metric(runner)) and _awaits_validation(runner):
             runner.logger.info('The validation that the resumed run had not come to is run now')
@@ -84,20 +84,20 @@ class CheckpointHook(MMEngineCheckpointHook):
         found = differences(model.state_dict(), weights)
         if found is not None:
             raise ValueError(
-                f'--resume: {source} does not fit the {type(model).__name__} of '
-                f' this config: {found}; give a checkpoint of this '
-                'config, or another --work-dir to start from the beginning'
+                f'--resume: {source} does not fit the {type(model).__name__} of this config: '
+                f'{found}; give a checkpoint of this config, or another --work-dir to start from '
+                'the beginning'
             )
         then, now = checkpoint['meta'].get(_BATCH), _batch(runner)
-        if then is not None and then != now:
+        if isinstance(then, dict) and then.keys() == now.keys() and then != now:
             _check_batch(runner, source, then, now)
         self._forget_foreign_files(runner, checkpoint['message_hub'])
 
     def _forget_foreign_files(self, runner: Runner, message_hub: dict[str, Any]) -> None:
         """Reduce what a message hub says of files to checkpoints that are in their folder."""
         folder, source = self._folder(runner), runner._load_from
-        at_home = source is None or os.path.dirname(_absolute(source)) == folder
-        info = message_hub.get('runtime_info', {})
+        at_home = source is None or os.path.dirname(_absolute(source)) == _absolute(folder)
+        info = message_hub['runtime_info']
         name = r'\d+'.join(map(re.escape, re.split(r'{.*?}', self.filename_tmpl)))
         for key in [key for key in info if str(key).startswith('best_ckpt')]:
             # The score is that of the file.
@@ -119,8 +119,9 @@ class CheckpointHook(MMEngineCheckpointHook):
             info.pop(score, None)
         steps, names = info.pop('keep_ckpt_ids', []), info.pop(_SUPERSEDED, [])
         if at_home:
-            info[_SUPERSEDED] = [n for n in names if re.fullmatch(f'best_[^/]+_{name}', str(n))]
-            info['keep_ckpt_ids'] = [step for step in steps if type(step) is int]
+            best = f'best_[^/]+_{name}'
+            info[_SUPERSEDED] = [n for n in _listed(names, str) if re.fullmatch(best, n)]
+            info['keep_ckpt_ids'] = _listed(steps, int)
         if source is not None:
             info['last_ckpt'] = source
 
@@ -129,7 +130,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             return runner.work_dir
         # As MMEngine's before_train, which comes later, does.
         name = os.path.basename(runner.work_dir)
-        return _absolute(join_path(str(self.out_dir), name, backend_args=self.backend_args))
+        return join_path(str(self.out_dir), name, backend_args=self.backend_args)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """As MMEngine's, in an order that keeps a checkpoint at every moment."""
@@ -206,7 +207,11 @@ class CheckpointHook(MMEngineCheckpointHook):
 
 
 def _absolute(path: str) -> str:
-    return path if '://' in path else os.path.abspath(path)
+    return path if '://' in path else os.path.realpath(path)
+
+
+def _listed(values: Any, kind: type) -> list:
+    return [value for value in values if type(value) is kind] if isinstance(values, list) else []
 
 
 def _is_scheduled_by_metric(runner: Runner) -> bool:
