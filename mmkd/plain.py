@@ -8,6 +8,9 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import Registry, root
 
+from mmkd.losses import DistillLoss, ExitLoss
+from mmkd.registry import MODELS
+
 _ROOTS = [registry for registry in vars(root).values() if isinstance(registry, Registry)]
 _OUTPUTS = 'mmkd.OutputAccuracy'
 _STANDARD = {'mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'torch', 'torchvision'}
@@ -104,7 +107,7 @@ def leave_out_foreign(cfg: Config, keep_exits: bool) -> None:
         if kept and kept != metrics:
             cfg[name] = kept
     for name in cfg.keys() - _NEEDED - _KEPT:
-        if foreign(cfg[name]):
+        if foreign(cfg[name]) or _is_term(cfg[name]):
             cfg.pop(name)
     needed |= set().union(*(_packages(cfg.get(key), scope) for key in _EVALUATORS))
     imports = cfg.get('custom_imports')
@@ -114,6 +117,13 @@ def leave_out_foreign(cfg: Config, keep_exits: bool) -> None:
         ]
         if not imports['imports']:
             cfg.pop('custom_imports')
+
+
+def _is_term(value: Any) -> bool:
+    """Whether a variable holds a term or an objective, whose type may have no scope."""
+    kind = value.get('type') if isinstance(value, dict) else None
+    kind = MODELS.get(f'mmkd.{kind}') if isinstance(kind, str) and '.' not in kind else kind
+    return isinstance(kind, type) and issubclass(kind, (DistillLoss, ExitLoss))
 
 
 def _modules(imports: dict) -> list[str]:

@@ -51,6 +51,14 @@ def test_the_import_of_mmkd_stays_where_the_student_needs_it(cfg):
     assert plain_config(cfg).custom_imports.imports == ['mmkd']
 
 
+def test_a_variable_that_holds_a_term_does_not_stay(cfg):
+    cfg.term = dict(type='KLDivergenceLoss', tau=1.0)
+    cfg.objective = dict(type='BEEDLoss')
+    cfg.norm = dict(type='BN')
+    plain = plain_config(cfg)
+    assert [name in plain for name in ('term', 'objective', 'norm')] == [False, False, True]
+
+
 def test_a_plain_config_is_left_alone(classifier):
     cfg = Config(dict(model=classifier.to_dict(), load_from='x.pth'))
     assert plain_config(cfg).pretty_text == cfg.pretty_text
