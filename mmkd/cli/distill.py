@@ -232,7 +232,7 @@ def write_config(
     if weight is not None:
         model['student_loss_weight'] = weight
     default = inspect.signature(OfflineDistiller).parameters['input_shape'].default
-    if not pair.student.is_detector and pair.student.input_shape != default:
+    if pair.student.input_shape != default:
         model['input_shape'] = pair.student.input_shape
     entries['model'] = model
     text = [f'_base_ = {_locate(args.student, folder)!r}', '']
