@@ -55,7 +55,7 @@ IMPORTED = [
         for name in ('datasets', 'engine', 'evaluation', 'models', 'structures', 'visualization')
     ),
 ]
-DEMO = Path(__file__).parents[2] / 'configs/demo'
+DEMO = Path(__file__).resolve().parents[2] / 'configs/demo'
 EPOCHS = 6
 #: Longest time, in seconds, from the start of a file operation to the kill.
 DELAY = 0.004
@@ -360,6 +360,8 @@ def main() -> None:
     Runner._log_env = lambda self, env_cfg: None
     begin = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix='kill_campaign_')).resolve()
+    # What processes exchange in the working directory stays there when they are killed.
+    os.chdir(folder)
     save_teacher(folder / 'teacher.pth')
     print(f'{"scenario":10}  kills  at files  before 1st save  finished  equal  wrong')
     total, wrong = 0, False
