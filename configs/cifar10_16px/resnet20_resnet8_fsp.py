@@ -6,7 +6,7 @@ model = dict(
             type='FSPLoss',
             student=['backbone.relu', 'backbone.layer1', 'backbone.layer2', 'backbone.layer3'],
             teacher=['backbone.relu', 'backbone.layer1', 'backbone.layer2', 'backbone.layer3'],
-            loss_weight=50.0,
+            loss_weight=1.0,
             end=0,
         )
     ),

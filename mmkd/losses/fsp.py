@@ -36,7 +36,8 @@ class FSPLoss(DistillLoss):
     *A Gift from Knowledge Distillation: Fast Optimization, Network Minimization and Transfer
     Learning*, Yim et al., CVPR 2017, which trains with this loss alone in a first phase and without
     it from then on, as does the benchmark of Contrastive Representation Distillation (CRD), for 30
-    epochs. Weights in use: 50 (CRD), 1 (Explicit Connection Distillation, Table 11).
+    epochs. Weight in use: 1 (CRD; Explicit Connection Distillation, Table 11). The ``-b 50`` of
+    CRD's script has no effect: its first phase does not read it, and its main one has no term.
 
     Shapes: two levels or more from shallow to deep, (N, C_l, H_l, W_l), with equal channels in
     student and teacher; each level forms one matrix with the next. The larger map of the two is
@@ -47,7 +48,7 @@ class FSPLoss(DistillLoss):
 
     Example:
         >>> levels = ['backbone.layer1', 'backbone.layer2', 'backbone.layer3']
-        >>> fsp=dict(type='FSPLoss', student=levels, teacher=levels, loss_weight=50.0, end=0)
+        >>> fsp=dict(type='FSPLoss', student=levels, teacher=levels, end=0)
         >>> custom_hooks = [dict(type='mmkd.PretrainHook', losses=['fsp'], length=30)]
     """
 

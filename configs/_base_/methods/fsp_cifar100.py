@@ -1,4 +1,4 @@
 _base_ = '../schedules/cifar100_crd_240e.py'
 
-term = dict(type='FSPLoss', loss_weight=50.0, end=0)
+term = dict(type='FSPLoss', loss_weight=1.0, end=0)
 custom_hooks = [dict(type='mmkd.PretrainHook', losses=['fsp'], length=30)]
