@@ -13,6 +13,7 @@ model = dict(
             type='HintLoss',
             student='backbone.layer2',
             teacher='resnet56:backbone.layer2',
+            regressor=None,
             loss_weight=0.1,
         )
     ),

@@ -7,6 +7,7 @@ model = dict(
             type='HintLoss',
             student='backbone.layer3',
             teacher='backbone.layer2',
+            regressor='conv',
             loss_weight=0.1,
         )
     )

@@ -6,6 +6,7 @@ model = dict(
             type='HintLoss',
             student='backbone.layer2',
             teacher='backbone.layer2',
+            regressor='conv',
             loss_weight=0.1,
         )
     )

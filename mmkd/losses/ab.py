@@ -68,9 +68,7 @@ class ABLoss(DistillLoss):
         self.margin = margin
 
     def build(self, student: Tapped, teacher: Tapped) -> None:
-        self.connectors = match_maps(
-            'ABLoss', student, teacher, keep_equal=True, norm_cfg=dict(type='BN')
-        )
+        self.connectors = match_maps('ABLoss', student, teacher, keep_equal=True, norm=True)
 
     def forward(self, student: Tapped, teacher: Tapped, data_samples: list | None = None) -> Tensor:
         loss = 0.0

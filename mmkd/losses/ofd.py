@@ -92,7 +92,7 @@ class OFDLoss(DistillLoss):
     """
 
     def build(self, student: Tapped, teacher: Tapped) -> None:
-        self.connectors = match_maps('OFDLoss', student, teacher, norm_cfg=dict(type='BN'))
+        self.connectors = match_maps('OFDLoss', student, teacher, norm=True)
         self.margin_relus = nn.ModuleList(MarginReLU(t.shape[1]) for t in as_list(teacher))
 
     def forward(self, student: Tapped, teacher: Tapped, data_samples: list | None = None) -> Tensor:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import torch.nn.functional as F
-from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -123,20 +121,26 @@ def align_channels(loss: str, student: Tapped, teacher: Tapped) -> nn.ModuleList
 
 
 def match_maps(
-    loss: str, student: Tapped, teacher: Tapped, keep_equal: bool = False, **kwargs: Any
+    loss: str,
+    student: Tapped,
+    teacher: Tapped,
+    keep_equal: bool = False,
+    norm: bool = False,
+    relu: bool = False,
 ) -> nn.ModuleList:
     """One layer a level that gives the student's map the teacher's channels, height and width.
 
     A 1x1 convolution for equal sizes; a 3x3 one of stride 2 where the student's map is twice as
     large as the teacher's, a transposed 4x4 one of stride 2 where it is half as large, as in the
-    benchmark of Contrastive Representation Distillation.
+    benchmark of Contrastive Representation Distillation, with torch's initialisation as there.
 
     Args:
         loss (str): Name of the loss, for the message.
         student (Tensor | sequence of Tensor): Student side.
         teacher (Tensor | sequence of Tensor): Teacher side.
         keep_equal (bool): Whether maps of equal shape get an identity. Defaults to False.
-        kwargs: Further arguments of :class:`mmcv.cnn.ConvModule`.
+        norm (bool): Whether a batch norm follows the convolution. Defaults to False.
+        relu (bool): Whether a ReLU comes last. Defaults to False.
 
     Raises:
         ValueError: If the sides are not equally many maps of such sizes.
@@ -149,18 +153,24 @@ def match_maps(
             continue
         size_s, size_t = tuple(s.shape[2:]), tuple(t.shape[2:])
         if size_s == size_t:
-            shape = dict(kernel_size=1)
+            conv = partial(nn.Conv2d, kernel_size=1)
         elif size_s == tuple(2 * n for n in size_t):
-            shape = dict(kernel_size=3, stride=2, padding=1)
+            conv = partial(nn.Conv2d, kernel_size=3, stride=2, padding=1)
         elif size_t == tuple(2 * n for n in size_s):
-            shape = dict(kernel_size=4, stride=2, padding=1, conv_cfg=dict(type='deconv'))
+            conv = partial(nn.ConvTranspose2d, kernel_size=4, stride=2, padding=1)
         else:
             raise ValueError(
                 f'{loss} compares maps of equal size, or one twice as large as the other; found '
                 f'student {tuple(s.shape)} and teacher {tuple(t.shape)}; tap levels of closer '
                 'strides'
             )
-        layers.append(ConvModule(s.shape[1], t.shape[1], act_cfg=None, **shape, **kwargs))
+        layer = nn.Sequential()
+        layer.add_module('conv', conv(s.shape[1], t.shape[1], bias=not norm))
+        if norm:
+            layer.add_module('bn', nn.BatchNorm2d(t.shape[1]))
+        if relu:
+            layer.add_module('activate', nn.ReLU(inplace=True))
+        layers.append(layer)
     return layers
 
 

@@ -87,7 +87,7 @@ DETECTION = {
     'mgd': Recipe('MGDLoss', own_levels, by_kind=_MGD),
     'fgd': Recipe('FGDLoss', own_levels, dict(temp=0.5), _FGD),
     'reviewkd': Recipe('ReviewKDLoss', neck, dict(loss_weight=0.5)),
-    'fitnet': Recipe('HintLoss', stride_8, dict(loss_weight=0.1)),
+    'fitnet': Recipe('HintLoss', stride_8, dict(regressor='conv', loss_weight=0.1)),
     'fgfi': Recipe(
         'FGFILoss', neck, dict(loss_weight=0.01), from_pair=dict(anchor_generator=anchor_generator)
     ),
@@ -142,7 +142,7 @@ CLASSIFICATION = {
     'at': Recipe('AttentionTransferLoss', stages, dict(loss_weight=1000.0)),
     'nst': Recipe('NSTLoss', stages, dict(loss_weight=50.0)),
     'vid': Recipe('VIDLoss', stages, dict(loss_weight=1.0)),
-    'fitnet': Recipe('HintLoss', second_stage, dict(loss_weight=100.0)),
+    'fitnet': Recipe('HintLoss', second_stage, dict(regressor='conv_bn_relu', loss_weight=100.0)),
     'ofd': Recipe(
         'OFDLoss',
         preactivations,

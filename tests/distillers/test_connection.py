@@ -381,7 +381,7 @@ class TestTerms:
 
     def test_a_tap_in_the_teacher_reads_the_sum(self, classifier, batch):
         point = 'backbone.layer1'
-        hint = dict(type='HintLoss', student=point, teacher=point)
+        hint = dict(type='HintLoss', student=point, teacher=point, regressor=None)
         model = distiller(classifier, connections=dict(points=point), losses=dict(hint=hint)).eval()
         with Taps(model.teacher, [point]) as teacher:
             loss = model(**batch, mode='loss')['loss_hint']

@@ -122,7 +122,7 @@ def test_the_other_detection_losses_train_what_lies_before_their_taps(
 def test_a_head_that_levels_share_is_learnt_on_all_of_them(
     retinanet, save_teacher, scene_batch, path
 ):
-    terms = dict(hint=dict(type='HintLoss', student=path, teacher=path))
+    terms = dict(hint=dict(type='HintLoss', student=path, teacher=path, regressor=None))
     model = build(retinanet, save_teacher, terms)
     data = model.data_preprocessor(scene_batch(), True)
     calls = []
@@ -172,7 +172,8 @@ def test_a_teachers_head_gives_what_its_loss_takes(retinanet, save_teacher, scen
             for key in ('num_classes', 'in_channels', 'feat_channels', 'stacked_convs')
         },
     )
-    terms = dict(hint=dict(type='HintLoss', student='bbox_head[1]', teacher='bbox_head[1]'))
+    taps = dict(student='bbox_head[1]', teacher='bbox_head[1]')
+    terms = dict(hint=dict(type='HintLoss', **taps, regressor=None))
     model = build(retinanet, save_teacher, terms)
     teacher = model.teachers[''].model
     model.student.load_state_dict(teacher.state_dict())
@@ -217,7 +218,10 @@ def test_the_hook_of_yolox_finds_the_students_head(retinanet, save_teacher):
 
 def test_mask_rcnn_heads_share_the_students_rois(mask_rcnn, save_teacher, scene_batch):
     mask = 'roi_head.mask_head.conv_logits'
-    terms = dict(paper_terms(mask_rcnn), masks=dict(type='HintLoss', student=mask, teacher=mask))
+    terms = dict(
+        paper_terms(mask_rcnn),
+        masks=dict(type='HintLoss', student=mask, teacher=mask, regressor=None),
+    )
     model = build(mask_rcnn, save_teacher, terms)
     data = model.data_preprocessor(with_masks(scene_batch()), True)
     taps = [f'roi_head.{kind}_roi_extractor:input[1]' for kind in ('bbox', 'mask')]

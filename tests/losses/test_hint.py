@@ -33,10 +33,10 @@ def test_gradient_reaches_feature_and_regressor():
     assert loss.regressors[0].conv.weight.grad.abs().sum() > 0
 
 
-def test_equal_channels_are_compared_as_they_are():
+def test_without_regressor_features_are_compared_as_they_are():
     teacher = torch.randn(2, 3, 4, 4)
     student = teacher.clone().requires_grad_()
-    loss = build(student, teacher)
+    loss = build(student, teacher, regressor=None)
     assert not list(loss.parameters())
     value = loss(student, teacher)
     value.backward()
@@ -45,12 +45,52 @@ def test_equal_channels_are_compared_as_they_are():
     assert loss(student + 2, teacher).item() == pytest.approx(4)
 
 
+def test_without_regressor_other_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"\(1, 2, 4, 4\).*\(1, 3, 4, 4\).*regressor='conv'"):
+        build(torch.zeros(1, 2, 4, 4), torch.zeros(1, 3, 4, 4), regressor=None)
+
+
+@pytest.mark.parametrize('regressor', ['conv', 'conv_bn_relu'])
+def test_equal_shapes_are_regressed_too(regressor):
+    student = torch.randn(2, 3, 4, 4)
+    assert list(build(student, student.clone(), regressor=regressor).parameters())
+
+
+def test_the_benchmarks_regressor_normalises_over_the_batch_and_cuts_below_zero():
+    student, teacher = torch.randn(4, 2, 3, 3).double(), torch.randn(4, 3, 3, 3).double()
+    loss = build(student, teacher, regressor='conv_bn_relu', loss_weight=100.0)
+    weight = loss.regressors[0].conv.weight[:, :, 0, 0]
+    total = 0.0
+    for channel in range(3):
+        column = [
+            (weight[channel] @ student[n, :, y, x]).item()
+            for n in range(4)
+            for y in range(3)
+            for x in range(3)
+        ]
+        mean = sum(column) / 36
+        std = (sum((v - mean) ** 2 for v in column) / 36 + 1e-5) ** 0.5
+        target = teacher[:, channel].flatten().tolist()
+        total += sum(
+            (max((v - mean) / std, 0) - t) ** 2 for v, t in zip(column, target, strict=True)
+        )
+    assert loss(student, teacher).item() == pytest.approx(100 * total / teacher.numel())
+
+
+def test_an_unknown_regressor_is_refused():
+    with pytest.raises(ValueError, match=r"regressor='linear'.*'conv_bn_relu'.*None"):
+        HintLoss(regressor='linear')
+
+
 def test_several_levels_add_up():
     levels = [torch.randn(2, 3, 4, 4).double(), torch.randn(2, 5, 2, 2).double()]
     teacher = [torch.randn_like(level) for level in levels]
-    both = build(levels, teacher)(levels, teacher)
-    parts = [build(s, t)(s, t) for s, t in zip(levels, teacher, strict=True)]
-    assert both.item() == pytest.approx(sum(parts).item())
+    loss = build(levels, teacher)
+    parts = [
+        (regress(s) - t).square().mean().item()
+        for regress, s, t in zip(loss.regressors, levels, teacher, strict=True)
+    ]
+    assert loss(levels, teacher).item() == pytest.approx(sum(parts))
 
 
 @pytest.mark.parametrize('size', [4, 8, 16])
@@ -59,7 +99,6 @@ def test_maps_twice_or_half_as_large_are_brought_to_the_teachers_size(size):
     loss = build(student, teacher)
     student, teacher = student.double(), teacher.double()
     assert loss.regressors[0](student).shape == teacher.shape
-    assert any(True for _ in loss.parameters()) == (size != 8)
     # Images of another size keep the ratio.
     assert loss.regressors[0](student[..., : size // 2]).shape == (2, 3, 8, 4)
 

@@ -1,0 +1,59 @@
+"""Losses and gradient norms as public reference code gives them for the same weights, in float64.
+
+The numbers come from the repository and commit named beside them. Inputs and weights are waves, so
+that they are the same under every version of torch.
+"""
+
+import pytest
+import torch
+
+from mmkd.losses import FSPLoss, HintLoss
+
+CRD = 'HobbitLong/RepDistiller@b84f547c5db6a35318d4671d7d5c4de74c822403'
+
+
+def wave(*shape, phase=0):
+    positions = torch.arange(torch.Size(shape).numel(), dtype=torch.float64)
+    return (positions * 1.7 + phase).sin().reshape(shape)
+
+
+def agree(loss, student, teacher, value, norm, source):
+    """Value, and norm of the gradient of all that the student gave."""
+    sides = student if isinstance(student, list) else [student]
+    for side in sides:
+        side.requires_grad_()
+    found = loss(student, teacher)
+    gradients = torch.autograd.grad(found, sides)
+    assert found.item() == pytest.approx(value, rel=1e-9), source
+    squares = sum(gradient.square().sum() for gradient in gradients)
+    assert squares.sqrt().item() == pytest.approx(norm, rel=1e-9), source
+
+
+@pytest.mark.parametrize(
+    ('student', 'teacher', 'value', 'norm'),
+    [
+        ((3, 8), (5, 8), 46.88690495637922, 2.5041277179923958),
+        ((3, 16), (5, 8), 46.75341717741034, 7.639193719915628),
+        ((3, 8), (5, 16), 47.21751524260752, 1.2045763397623426),
+        ((4, 8), (4, 8), 46.90932933127108, 2.9613635691549174),
+    ],
+)
+def test_fitnet_of_the_crd_benchmark(student, teacher, value, norm):
+    (channels_s, size_s), (channels_t, size_t) = student, teacher
+    ours = wave(2, channels_s, size_s, size_s)
+    theirs = wave(2, channels_t, size_t, size_t, phase=1).relu()
+    loss = HintLoss(regressor='conv_bn_relu', loss_weight=100.0)
+    loss.build(ours, theirs)
+    conv = loss.double().regressors[0].conv
+    conv.weight.data = wave(*conv.weight.shape, phase=2)
+    agree(loss, ours, theirs, value, norm, f'{CRD}: models/util.py ConvReg')
+
+
+def test_fsp_of_the_crd_benchmark():
+    shapes = [(2, 4, 8, 8), (2, 6, 8, 8), (2, 8, 4, 4)]
+    student = [wave(*shape, phase=i) for i, shape in enumerate(shapes)]
+    teacher = [wave(*shape, phase=i + 3) for i, shape in enumerate(shapes)]
+    loss = FSPLoss()
+    loss.build(student, teacher)
+    value, norm = 1.9515776748611813e-05, 0.00022860302590383812
+    agree(loss, student, teacher, value, norm, f'{CRD}: distiller_zoo/FSP.py')
