@@ -57,10 +57,16 @@ def test_teachers_have_published_weights_or_the_file_that_training_their_config_
         assert cfg.default_hooks.checkpoint.get('save_last', True)
 
 
+def test_a_config_with_hints_names_the_form_of_the_regressor():
+    files = [path for path in CONFIGS.rglob('*.py') if 'HintLoss' in path.read_text()]
+    assert len(files) >= 13
+    assert all('regressor=' in path.read_text() for path in files)
+
+
 @pytest.fixture
 def no_weights(monkeypatch):
     """Let teachers keep the weights they are built with."""
-    monkeypatch.setattr('mmkd.distillers.teacher.load_plain', lambda *args: None)
+    monkeypatch.setattr('mmkd.distillers.teacher.load_plain', lambda *args: {})
 
 
 @pytest.fixture

@@ -10,11 +10,12 @@ import torch
 from mmengine.config import Config
 from mmengine.model import BaseModule
 from mmengine.registry import DefaultScope
+from mmpretrain.models.backbones.shufflenet_v2 import InvertedResidual
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmkd.models.backbones.preact_resnet import PreActBlock
-from mmkd.models.backbones.shufflenet_cifar import ShuffleUnit
+from mmkd.models.backbones.shufflenet_cifar import ShuffleUnit, ShuffleUnitV2
 from mmkd.registry import MODELS
 from mmkd.taps import Taps
 
@@ -79,10 +80,7 @@ NETWORKS = {
         dict(out_indices=(0, 1, 2, 3)),
         [(116, 16), (232, 8), (464, 4), (1024, 4)],
         (0, ('stem',)),
-        [
-            ('layer1.3.branch2.2.activate:input', 'layer1.3.branch2'),
-            ('tail.activate:input', 'tail'),
-        ],
+        [('layer1.3.relu:input', 'layer1.3.relu'), ('tail.activate:input', 'tail')],
     ),
     'MobileNetV1': (
         dict(stem_stride=1, strides=(1, 1, 1, 2, 2), out_indices=(0, 1, 2, 3, 4)),
@@ -283,6 +281,31 @@ def test_the_shuffle_lets_every_group_see_every_group():
     for group in range(3):
         (gradient,) = torch.autograd.grad(unit(x)[:, 12 * group : 12 * group + 12].sum(), x)
         assert all(part.any() for part in gradient.split(12, dim=1))
+
+
+@pytest.mark.parametrize(('channels', 'stride'), [(24, 1), (16, 2)])
+def test_a_shuffle_unit_gives_and_learns_what_mmpretrains_does_with_one_relu(channels, stride):
+    theirs, ours = InvertedResidual(channels, 24, stride), ShuffleUnitV2(channels, 24, stride)
+    ours.load_state_dict(theirs.state_dict())
+    images = torch.randn(2, channels, 8, 8).double()
+    found = []
+    for unit in (theirs.double(), ours.double()):
+        x = images.clone().requires_grad_()
+        out = unit(x.relu())
+        out.square().sum().backward()
+        found.append((out, x.grad, *(p.grad for p in unit.parameters())))
+    for expected, value in zip(*found, strict=True):
+        torch.testing.assert_close(value, expected)
+
+
+def test_the_map_before_the_relu_of_a_shuffle_unit_starts_with_what_it_keeps():
+    unit = ShuffleUnitV2(24, 24)
+    x = torch.randn(2, 24, 8, 8).relu()
+    with Taps(unit, ['relu:input', 'branch2.2.bn']) as record:
+        unit(x)
+    expected = torch.cat([x[:, :12], record['branch2.2.bn']], dim=1)
+    assert torch.equal(record['relu:input'], expected)
+    assert (expected < 0).any()
 
 
 def test_a_dense_stage_passes_on_every_earlier_map():

@@ -14,8 +14,11 @@ model = dict(
 # What the CRD benchmark compares: the ends of the stages, and the values before their last ReLU.
 student_stages = ['backbone.layer1', 'backbone.layer2', 'backbone.layer3']
 teacher_stages = ['backbone.layer1', 'backbone.layer2', 'backbone.layer3']
-# No one tensor precedes the ReLUs of ShuffleNetV2, whose blocks concatenate two branches.
-student_preactivations = ['backbone.layer1', 'backbone.layer2', 'backbone.layer3']
+student_preactivations = [
+    'backbone.layer1.3.relu:input',
+    'backbone.layer2.7.relu:input',
+    'backbone.layer3.3.relu:input',
+]
 teacher_preactivations = [
     'backbone.layer1.4.relu@-1:input',
     'backbone.layer2.4.relu@-1:input',

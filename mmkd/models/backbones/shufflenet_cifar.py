@@ -91,16 +91,46 @@ class CIFARShuffleNetV1(StagedBackbone):
         super().__init__(stem, layers, **kwargs)
 
 
+class ShuffleUnitV2(InvertedResidual):
+    """Unit of ShuffleNetV2: mmpretrain's, with the last ReLUs as one behind the concatenation.
+
+    Its output is the same, as what is not convolved comes out of a ReLU already, and so is its
+    state dict; but ``relu`` has the whole map before the ReLU, kept half first, as its input.
+
+    Args:
+        in_channels (int): Channels of the input.
+        out_channels (int): Channels of the output.
+        stride (int): With 2 the whole input is convolved by both branches, with 1 its second half
+            by one. Defaults to 1.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__(in_channels, out_channels, stride)
+        for branch in (getattr(self, 'branch1', None), self.branch2):
+            if branch is not None:
+                branch[-1].activate = nn.Identity()
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.stride == 2:
+            halves = self.branch1(x), self.branch2(x)
+        else:
+            kept, convolved = x.chunk(2, dim=1)
+            halves = kept, self.branch2(convolved)
+        return channel_shuffle(self.relu(torch.cat(halves, dim=1)), 2)
+
+
 @MODELS.register_module()
 class CIFARShuffleNetV2(StagedBackbone):
     """ShuffleNetV2 1x for 32x32 images.
 
     *ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design*, Ma et al., ECCV
     2018, in the layout of the benchmark of *Contrastive Representation Distillation*, Tian et al.,
-    ICLR 2020: a 1x1 stem without pooling, then mmpretrain's blocks.
+    ICLR 2020: a 1x1 stem without pooling.
 
-    Taps: ``backbone.layer1`` .. ``backbone.layer3``, where half of the channels went through the
-    last ReLU of the stage, ``backbone.layer1.3.branch2.2.activate:input`` (block 7 in stage 2);
+    Taps: ``backbone.layer1`` .. ``backbone.layer3``; before the last ReLU of a stage
+    ``backbone.layer1.3.relu:input``, ``backbone.layer2.7.relu:input`` and
+    ``backbone.layer3.3.relu:input``, whose channels are not shuffled yet, as in the benchmark;
     ``backbone.tail`` is what is pooled, ``backbone.tail.activate:input`` is the map before its
     ReLU.
 
@@ -119,8 +149,8 @@ class CIFARShuffleNetV2(StagedBackbone):
         stem = ConvModule(3, 24, 1, norm_cfg=norm_cfg)
         layers, source = [], 24
         for num_blocks, width in zip(_NUM_BLOCKS, (116, 232, 464), strict=True):
-            blocks = [InvertedResidual(source, width, stride=2)]
-            blocks += [InvertedResidual(width, width) for _ in range(num_blocks - 1)]
+            blocks = [ShuffleUnitV2(source, width, stride=2)]
+            blocks += [ShuffleUnitV2(width, width) for _ in range(num_blocks - 1)]
             layers.append(nn.Sequential(*blocks))
             source = width
         tail = ConvModule(source, 1024, 1, norm_cfg=norm_cfg)
