@@ -6,7 +6,8 @@ model = dict(
             type='FactorTransferLoss',
             student='backbone.layer3',
             teacher='backbone.layer3',
-            loss_weight=500.0,
+            form='crd',
+            loss_weight=200.0,
         )
     ),
 )

@@ -68,7 +68,7 @@ def test_an_autoencoder_of_the_teacher_leaves_the_student_alone(
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert changed
     assert all(key.startswith(('losses.a.paraphrasers', 'losses.a.pretrained')) for key in changed)
-    assert runner.model.pretrain_losses(**data, names=['a'])['loss_a'] < 0.5 * error
+    assert runner.model.pretrain_losses(**data, names=['a'])['loss_a'] < 0.7 * error
     assert not any(p.requires_grad for p in loss.paraphrasers.parameters())
     assert runner.model(**data, mode='loss')['loss_a'].isfinite()
 

@@ -7,9 +7,10 @@ that they are the same under every version of torch.
 import pytest
 import torch
 
-from mmkd.losses import FSPLoss, HintLoss
+from mmkd.losses import FactorTransferLoss, FSPLoss, HintLoss
 
 CRD = 'HobbitLong/RepDistiller@b84f547c5db6a35318d4671d7d5c4de74c822403'
+FACTORS = 'Jangho-Kim/Factor-Transfer-pytorch@19cce265ebe51c751481041e223a13be2e684322'
 
 
 def wave(*shape, phase=0):
@@ -57,3 +58,27 @@ def test_fsp_of_the_crd_benchmark():
     loss.build(student, teacher)
     value, norm = 1.9515776748611813e-05, 0.00022860302590383812
     agree(loss, student, teacher, value, norm, f'{CRD}: distiller_zoo/FSP.py')
+
+
+@pytest.mark.parametrize(
+    ('form', 'weight', 'size', 'value', 'norm', 'rebuilt', 'source'),
+    [
+        ('crd', 200, 4, 26.077803761218664, 21.789179853359094, 25672178.68367525, CRD),
+        ('crd', 200, 8, 31.49835385134544, 41.85171980518973, 25672178.68367525, CRD),
+        ('authors', 500, 4, 45.152006261919695, 13.295891951920257, 3399.346713498225, FACTORS),
+    ],
+)
+def test_factor_transfer(form, weight, size, value, norm, rebuilt, source):
+    student, teacher = wave(2, 3, size, size), wave(2, 6, 4, 4, phase=1)
+    loss = FactorTransferLoss(form=form, loss_weight=weight)
+    loss.build(student, teacher)
+    loss.double()
+    for module, phase in ((loss.paraphrasers, 2), (loss.translators, 20)):
+        convolutions = [layer.conv for layer in module.modules() if hasattr(layer, 'conv')]
+        for i, conv in enumerate(convolutions):
+            conv.weight.data = wave(*conv.weight.shape, phase=phase + i)
+            if conv.bias is not None:
+                conv.bias.data.zero_()
+    with loss.pretraining():
+        assert loss.pretrain_loss(teacher).item() == pytest.approx(rebuilt, rel=1e-9), source
+    agree(loss, student, teacher, value, norm, source)

@@ -1,6 +1,6 @@
 _base_ = '../schedules/cifar100_crd_240e.py'
 
-term = dict(type='FactorTransferLoss', loss_weight=500.0)
+term = dict(type='FactorTransferLoss', form='crd', loss_weight=200.0)
 custom_hooks = [
     dict(
         type='mmkd.PretrainHook',
