@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 _PATH = re.compile(
-    r'(?P<module>\w+(\.\w+)*)(@(?P<call>-?\d+))?(?P<input>:input)?(?P<indices>(\[\d+\])*)'
+    r'(?P<module>\w+(\.\w+)*)(@(?P<call>-?\d+))?(:(?P<what>input|weight|bias))?(?P<indices>(\[\d+\])*)'
 )
 
 
@@ -30,6 +30,7 @@ class Tap:
     ``'roi_head.bbox_roi_extractor:input[1]'``  the second positional input
     ``'bbox_head.retina_cls@0'``           the output of its first call alone
     ``'backbone.layer1.2.relu@-1:input'``  the input of its last call alone
+    ``'backbone.layer1.2.bn2:weight'``     its parameter ``weight``, or ``:bias``
     =====================================  ==========================================
 
     A module that runs once in a forward gives what the table says; one that runs n times, such as a
@@ -53,7 +54,8 @@ class Tap:
         self.path = path
         self.module: str = match['module']
         self.call = None if match['call'] is None else int(match['call'])
-        self.is_input = match['input'] is not None
+        self.is_input = match['what'] == 'input'
+        self.parameter = None if self.is_input else match['what']
         indices = [int(i) for i in re.findall(r'\d+', match['indices'])]
         if self.is_input and not indices:
             indices = [0]
@@ -76,10 +78,17 @@ class Tap:
         """Return the tapped submodule of ``model``.
 
         Raises:
-            ValueError: If there is no such submodule; the message has the nearest names.
+            ValueError: If there is no such submodule, and then the message has the nearest names,
+                or it has no such parameter.
         """
         with suppress(AttributeError):
-            return model.get_submodule(self.module)
+            module = model.get_submodule(self.module)
+            if self.parameter and not isinstance(getattr(module, self.parameter, None), Tensor):
+                raise ValueError(
+                    f'tap {self.path!r}: {type(module).__name__} has no {self.parameter}; name a '
+                    'layer that has one, such as a batch norm'
+                )
+            return module
         names = dict(model.named_modules())
         near = difflib.get_close_matches(self.module, names, n=5, cutoff=0.5)
         parent = self.module.rpartition('.')[0]
@@ -127,6 +136,9 @@ class Taps:
     def __enter__(self) -> Taps:
         for path, module in self._modules.items():
             called = partial(self._called, path)
+            if self._taps[path].parameter:
+                called(getattr(module, self._taps[path].parameter))
+                continue
             if not self._taps[path].is_input:
                 self._stack.enter_context(_wrapped(module, after=called))
                 continue

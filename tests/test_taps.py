@@ -58,6 +58,18 @@ def test_every_kind_of_path_reads_its_tensor(net, image):
     assert torch.equal(record['block.relu:input'], net.block.conv(image) * 2 - 1)
 
 
+def test_parameters_are_read_whether_their_module_runs_or_not(net, image):
+    with Taps(net, ['block.conv:weight', 'other.conv:bias']) as record:
+        net(image)
+    assert record['block.conv:weight'] is net.block.conv.weight
+    assert record['other.conv:bias'] is net.other.conv.bias
+
+
+def test_a_module_without_that_parameter_is_refused(net):
+    with pytest.raises(ValueError, match="'block.relu:weight': ReLU has no weight; name a layer"):
+        Taps(net, ['block.relu:weight'])
+
+
 def test_gradient_flows_through_a_tap(net, image):
     with Taps(net, ['block.conv']) as record:
         net(image)

@@ -8,7 +8,7 @@ model = dict(
         ofd=dict(
             _base_.term,
             student=_base_.student_preactivations,
-            teacher=_base_.teacher_preactivations,
+            teacher=[*_base_.teacher_preactivations, *_base_.teacher_norms],
         )
     )
 )

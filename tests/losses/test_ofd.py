@@ -1,9 +1,11 @@
+from statistics import NormalDist
+
 import pytest
 import torch
 from torch import nn
 
 from mmkd.losses import OFDLoss
-from mmkd.losses.ofd import MarginReLU
+from mmkd.losses.ofd import MarginReLU, normal_margins
 
 
 def maps(*shape, seed=0):
@@ -179,8 +181,44 @@ def test_half_precision_features_of_1e4_stay_finite(check_autocast):
 def test_what_cannot_be_compared_is_refused():
     with pytest.raises(ValueError, match=r'OFDLoss takes maps.*\(2, 3\)'):
         build(torch.zeros(2, 3), torch.zeros(2, 3))
-    with pytest.raises(ValueError, match=r'twice as large.*\(2, 3, 8, 8\).*\(2, 3, 2, 2\)'):
-        build(maps(2, 3, 8, 8), maps(2, 3, 2, 2))
-    loss = build(maps(2, 3, 4, 4), maps(2, 6, 4, 4))
-    with pytest.raises(ValueError, match=r'\(2, 6, 4, 4\).*\(2, 6, 2, 2\).*strides divide'):
-        loss(maps(2, 3, 4, 4), maps(2, 6, 2, 2))
+    with pytest.raises(ValueError, match="unknown margins='bn'; give 'data' or 'norm'"):
+        OFDLoss(margins='bn')
+    with pytest.raises(ValueError, match=r'found shapes \[\(3,\)\].*bn2:weight.*bn2:bias'):
+        build([maps(2, 3, 4, 4)], [maps(2, 3, 4, 4), torch.ones(3)], margins='norm')
+
+
+@pytest.mark.parametrize('size', [2, 8])
+def test_the_teachers_map_is_pooled_to_the_size_of_the_students(size):
+    student, teacher = maps(2, 3, 4, 4), maps(2, 3, size, size, seed=1)
+    loss = build_plain(student, teacher)
+    if size == 8:
+        pooled = teacher.reshape(2, 3, 4, 2, 4, 2).mean(dim=(3, 5))
+    else:
+        pooled = teacher.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    assert loss(student, teacher).item() == pytest.approx(reference([student], [pooled]))
+
+
+def test_connectors_of_other_sizes_are_1x1_too():
+    loss = build(maps(2, 3, 4, 4), maps(2, 5, 8, 8))
+    assert loss.connectors[0].conv.weight.shape == (5, 3, 1, 1)
+
+
+def test_margins_of_a_norm_are_the_mean_negative_value_of_normal_values():
+    scale, shift = torch.tensor([1.0, -2.0, 0.5, 1.0]), torch.tensor([0.0, 1.0, -3.0, 9.0])
+    found = normal_margins(scale, shift)
+    for s, m, margin in zip(
+        scale[:3].tolist(), shift[:3].tolist(), found[:3].tolist(), strict=True
+    ):
+        values = [m + s * NormalDist().inv_cdf((i + 0.5) / 10**5) for i in range(10**5)]
+        negative = [v for v in values if v < 0]
+        assert margin == pytest.approx(sum(negative) / len(negative), rel=1e-3)
+    assert found[3] == -3
+
+
+def test_margins_of_a_norm_stand_still():
+    student, teacher = [maps(2, 3, 4, 4)], [maps(2, 3, 4, 4, seed=1)]
+    scale, shift = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.5, -0.5, 0.0])
+    loss = build_plain(student, [*teacher, scale, shift], margins='norm')
+    expected = reference(student, teacher, margin=normal_margins(scale, shift).tolist())
+    for _ in range(2):
+        assert loss(student, [*teacher, scale, shift]).item() == pytest.approx(expected)

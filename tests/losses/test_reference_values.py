@@ -7,9 +7,10 @@ that they are the same under every version of torch.
 import pytest
 import torch
 
-from mmkd.losses import FactorTransferLoss, FSPLoss, HintLoss
+from mmkd.losses import FactorTransferLoss, FSPLoss, HintLoss, OFDLoss
 
 CRD = 'HobbitLong/RepDistiller@b84f547c5db6a35318d4671d7d5c4de74c822403'
+MDISTILLER = 'megvii-research/mdistiller@a08d46f10d6102bd6e3f258ca5ac880b020ea259'
 FACTORS = 'Jangho-Kim/Factor-Transfer-pytorch@19cce265ebe51c751481041e223a13be2e684322'
 
 
@@ -82,3 +83,23 @@ def test_factor_transfer(form, weight, size, value, norm, rebuilt, source):
     with loss.pretraining():
         assert loss.pretrain_loss(teacher).item() == pytest.approx(rebuilt, rel=1e-9), source
     agree(loss, student, teacher, value, norm, source)
+
+
+@pytest.mark.parametrize(
+    ('size', 'value', 'norm'),
+    [
+        (8, 0.37242795433774817, 0.010083192518453691),
+        (4, 0.2667745876748622, 0.03635156602604134),
+        (16, 0.7607974549798316, 0.012812580425430679),
+    ],
+)
+def test_ofd(size, value, norm):
+    student = [wave(2, 3, 8, 8), wave(2, 4, size // 2, size // 2, phase=1)]
+    teacher = [wave(2, 5, 8, 8, phase=2), wave(2, 6, 4, 4, phase=3)]
+    teacher += [wave(5, phase=4), wave(6, phase=5), wave(5, phase=6) * 4, wave(6, phase=7) * 4]
+    loss = OFDLoss(margins='norm', loss_weight=1e-3)
+    loss.build(student, teacher)
+    loss.double()
+    for i, connector in enumerate(loss.connectors):
+        connector.conv.weight.data = wave(*connector.conv.weight.shape, phase=8 + i)
+    agree(loss, student, teacher, value, norm, f'{MDISTILLER}: mdistiller/distillers/OFD.py')

@@ -1,3 +1,3 @@
 _base_ = '../schedules/cifar100_crd_240e.py'
 
-term = dict(type='OFDLoss', loss_weight=1e-3)
+term = dict(type='OFDLoss', margins='norm', loss_weight=1e-3)

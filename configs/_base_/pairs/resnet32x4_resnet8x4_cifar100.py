@@ -24,3 +24,12 @@ teacher_preactivations = [
     'backbone.layer2.4.relu@-1:input',
     'backbone.layer3.4.relu@-1:input',
 ]
+# Scale and shift of the norm before each of the teacher's, for the margins of OFD.
+teacher_norms = [
+    'backbone.layer1.4.bn2:weight',
+    'backbone.layer2.4.bn2:weight',
+    'backbone.layer3.4.bn2:weight',
+    'backbone.layer1.4.bn2:bias',
+    'backbone.layer2.4.bn2:bias',
+    'backbone.layer3.4.bn2:bias',
+]

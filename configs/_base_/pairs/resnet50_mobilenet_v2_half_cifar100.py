@@ -27,3 +27,14 @@ teacher_preactivations = [
     'backbone.layer3.5.relu@-1:input',
     'backbone.layer4.2.relu@-1:input',
 ]
+# Scale and shift of the norm before each of the teacher's, for the margins of OFD.
+teacher_norms = [
+    'backbone.layer1.2.bn3:weight',
+    'backbone.layer2.3.bn3:weight',
+    'backbone.layer3.5.bn3:weight',
+    'backbone.layer4.2.bn3:weight',
+    'backbone.layer1.2.bn3:bias',
+    'backbone.layer2.3.bn3:bias',
+    'backbone.layer3.5.bn3:bias',
+    'backbone.layer4.2.bn3:bias',
+]

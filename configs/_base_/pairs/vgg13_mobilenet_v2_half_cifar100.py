@@ -27,3 +27,14 @@ teacher_preactivations = [
     'backbone.layer4.relu2:input',
     'backbone.layer5.relu2:input',
 ]
+# Scale and shift of the norm before each of the teacher's, for the margins of OFD.
+teacher_norms = [
+    'backbone.layer2.norm2:weight',
+    'backbone.layer3.norm2:weight',
+    'backbone.layer4.norm2:weight',
+    'backbone.layer5.norm2:weight',
+    'backbone.layer2.norm2:bias',
+    'backbone.layer3.norm2:bias',
+    'backbone.layer4.norm2:bias',
+    'backbone.layer5.norm2:bias',
+]

@@ -24,3 +24,12 @@ teacher_preactivations = [
     'backbone.layer3.0.relu1:input',
     'backbone.tail.relu:input',
 ]
+# Scale and shift of the norm before each of the teacher's, for the margins of OFD.
+teacher_norms = [
+    'backbone.layer2.0.norm1:weight',
+    'backbone.layer3.0.norm1:weight',
+    'backbone.tail.norm:weight',
+    'backbone.layer2.0.norm1:bias',
+    'backbone.layer3.0.norm1:bias',
+    'backbone.tail.norm:bias',
+]
