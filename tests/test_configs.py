@@ -167,7 +167,8 @@ def shrink(cfg, folder):
     if 'num_queries' in cfg.model.get('student', {}):
         # A tiny image has fewer positions to select them from.
         cfg.model.student.num_queries = 10
-    for term in cfg.model.get('losses', {}).values():
+    schedules = cfg.model.get('objective', {}).get('schedules', {})
+    for term in [*cfg.model.get('losses', {}).values(), *schedules.values()]:
         if 'warmup' in term:
             term.warmup = 1
         if 'begin' in term:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from mmengine.logging import MessageHub
@@ -15,6 +14,8 @@ from mmkd.build import build, check_arguments, check_config
 from mmkd.losses import DistillLoss
 from mmkd.taps import Tap
 
+from .schedule import FIELDS, Schedule
+
 Paths = str | Sequence[str]
 
 _EXAMPLE = "kd=dict(type='KLDivergenceLoss', student='head.fc', teacher='head.fc')"
@@ -24,30 +25,20 @@ _PRETRAINED = 'pretrained_terms'
 
 
 @dataclass(frozen=True)
-class Term:
+class Term(Schedule):
     """What a distiller knows of a term; the loss itself knows tensors only.
 
     Args:
         name (str): Key in ``losses``; logged as ``loss_<name>``.
         student (str | sequence of str): Tap or taps of the student.
         teacher (str | sequence of str): Tap or taps of the teacher.
-        begin (int): Progress at which the term is switched on. Defaults to 0.
-        end (int, optional): Progress at which it is switched off again; 0 for a term of the
-            pre-training phase alone (:class:`~mmkd.engine.hooks.PretrainHook`). Defaults to None,
-            never.
-        warmup (int): Length of the linear warm-up of the weight, from ``begin``. Defaults to 0,
-            none.
-        by_epoch (bool): Whether ``begin``, ``end`` and ``warmup`` count epochs or iterations.
-            Defaults to True.
+        kwargs: When the term is on (:class:`Schedule`); ``end=0`` for a term of the pre-training
+            phase alone (:class:`~mmkd.engine.hooks.PretrainHook`).
     """
 
     name: str
     student: Paths
     teacher: Paths
-    begin: int = 0
-    end: int | None = None
-    warmup: int = 0
-    by_epoch: bool = True
 
     def __post_init__(self) -> None:
         for side in ('student', 'teacher'):
@@ -56,15 +47,14 @@ class Term:
             if not found or not all(path and isinstance(path, str) for path in found):
                 found = 'is missing' if paths is None else f'is {paths!r}'
                 raise ValueError(
-                    f'losses.{self.name}.{side} {found}, expected a tap or a list of taps, such as '
+                    f'{self.where}.{side} {found}, expected a tap or a list of taps, such as '
                     f"{side}='backbone.layer2'"
                 )
-        for key in ('begin', 'end', 'warmup'):
-            value = getattr(self, key)
-            if value is not None and value < 0:
-                raise ValueError(f'losses.{self.name}.{key} must not be negative, found {value}')
-        if self.end is not None and self.end < self.begin:
-            raise ValueError(f'losses.{self.name}.end={self.end} lies before begin={self.begin}')
+        super().__post_init__()
+
+    @property
+    def where(self) -> str:
+        return f'losses.{self.name}'
 
     @property
     def key(self) -> str:
@@ -72,43 +62,24 @@ class Term:
         return f'loss_{self.name}'
 
     def factor(self) -> float:
-        """Weight factor of the term now.
-
-        0 outside of [begin, end), else ``min(1, (progress - begin + 1) / warmup)``. Progress is
-        read off MMEngine's message hub, where the runner writes it and resume restores it.
+        """As :meth:`Schedule.factor`.
 
         Raises:
-            ValueError: If the term begins when the run is over; if a time in epochs is longer than
-                the run, as it is in every iteration-based loop, whose epoch never advances; or if
-                the term is for a pre-training phase alone and there was none.
+            ValueError: Also if the term is for a pre-training phase alone and there was none.
         """
+        factor = super().factor()
         hub = MessageHub.get_current_instance()
-        unit = 'epoch' if self.by_epoch else 'iter'
-        length = hub.get_info(f'max_{unit}s', math.inf)
-        for key in ('begin', 'end', 'warmup'):
-            time = getattr(self, key) or 0
-            # What begins when the run ends never begins.
-            too_late = time >= length if key == 'begin' else self.by_epoch and time > length
-            if time and too_late:
-                raise ValueError(
-                    f'losses.{self.name}.{key}={time} {unit}s, but the run has max_{unit}s='
-                    f'{length}; give a time within the run or, in an iteration-based loop, set '
-                    f'by_epoch=False and give {key} in iterations'
-                )
         if self.end == 0 and self.name not in hub.get_info(_PRETRAINED, ()):
             raise ValueError(
-                f'losses.{self.name}.end=0 leaves the term to a phase before training, and there '
+                f'{self.where}.end=0 leaves the term to a phase before training, and there '
                 f"was none: add custom_hooks=[dict(type='mmkd.PretrainHook', "
                 f'losses=[{self.name!r}], length=...)], or remove end'
             )
-        progress = hub.get_info(unit, 0) - self.begin
-        if progress < 0 or (self.end is not None and progress >= self.end - self.begin):
-            return 0.0
-        return min(1.0, (progress + 1) / self.warmup) if self.warmup else 1.0
+        return factor
 
 
 #: What a term takes of its config; the rest is the loss's.
-_FIELDS = tuple(field.name for field in fields(Term) if field.name != 'name')
+_FIELDS = ('student', 'teacher', *FIELDS)
 
 
 def note_pretraining(names: Sequence[str]) -> None:
@@ -133,7 +104,7 @@ def build_terms(losses: dict[str, dict]) -> tuple[list[Term], ModuleDict]:
 
     Args:
         losses (dict[str, dict]): Name to loss config with ``student`` and ``teacher`` taps and,
-            optionally, ``begin``, ``end``, ``warmup`` and ``by_epoch``.
+            optionally, what a :class:`Schedule` takes.
 
     Raises:
         ValueError: If a name, a tap, a number or a schedule is not understood.

@@ -1,6 +1,7 @@
 """One network that teaches itself through its exits."""
 
 import copy
+import math
 import runpy
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
@@ -109,6 +111,20 @@ def test_the_gate_reads_its_tap(classifier, image_batch):
     assert torch.allclose(seen[0][1].sum(dim=1), torch.ones(4))
 
 
+def test_a_schedule_weighs_the_terms_of_its_kind(classifier, image_batch):
+    objective = dict(OBJECTIVES[5], schedules=dict(kd=dict(warmup=80, ramp='sigmoid')))
+    hub = MessageHub.get_instance('exit_schedule')
+    plain, scheduled = build(classifier, OBJECTIVES[5]), build(classifier, objective)
+    batch = image_batch()
+    for epoch in (0, 80):
+        hub.update_info('epoch', epoch)
+        expected, found = losses_of(plain, batch), losses_of(scheduled, batch)
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            factor = math.exp(-5) if name.endswith('_kd') and epoch == 0 else 1
+            assert found[name].item() == pytest.approx(factor * value.item(), rel=1e-5), name
+
+
 def test_construction_leaves_running_statistics_alone(classifier):
     model = build(classifier, OBJECTIVES[3])
     for name, value in model.state_dict().items():
@@ -192,6 +208,21 @@ class TestMistakesAreNamed:
             (dict(type='mmkd.ONELoss'), ValueError, 'model.objective: .*set objective.tap'),
             (dict(type='mmkd.ONELoss', tap='backbone.layer7'), ValueError, 'nearest names'),
             (dict(type='mmkd.ONELoss', tap='head.fc'), ValueError, r'found \(2, 5\)'),
+            (
+                dict(type='mmkd.ExitCELoss', schedules=dict(kd=dict(warmup=2))),
+                ValueError,
+                r'schedules\.kd is for no term of ExitCELoss, whose kinds are cls',
+            ),
+            (
+                dict(type='mmkd.ExitKDLoss', schedules=dict(kd=dict(warmup='2'))),
+                TypeError,
+                r"schedules\.kd\.warmup='2'",
+            ),
+            (
+                dict(type='mmkd.ExitKDLoss', schedules=dict(kd=80)),
+                TypeError,
+                r'schedules\.kd=80 is no dict',
+            ),
         ],
     )
     def test_in_the_objective(self, classifier, objective, error, message):

@@ -272,6 +272,13 @@ class TestSchedule:
             factors.append(term.factor())
         assert factors == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
 
+    def test_a_sigmoid_ramp_is_that_of_temporal_ensembling(self, hub):
+        term = Term('a', 's', 't', begin=2, warmup=80, ramp='sigmoid')
+        hub.update_info('max_epochs', 300)
+        for epoch, expected in ((1, 0.0), (2, 0.0067379470), (42, 0.2865047969), (82, 1), (99, 1)):
+            hub.update_info('epoch', epoch)
+            assert term.factor() == pytest.approx(expected)
+
     def test_a_term_is_on_from_begin_to_end_and_warms_up_from_begin(self, hub):
         term = Term('a', 's', 't', begin=1, end=5, warmup=2)
         hub.update_info('max_epochs', 10)
@@ -310,7 +317,11 @@ class TestSchedule:
 
     @pytest.mark.parametrize(
         ('schedule', 'message'),
-        [(dict(begin=-1), 'losses.a.begin'), (dict(begin=5, end=4), 'losses.a.end=4.*begin=5')],
+        [
+            (dict(begin=-1), 'losses.a.begin'),
+            (dict(begin=5, end=4), 'losses.a.end=4.*begin=5'),
+            (dict(warmup=2, ramp='cosine'), "losses.a.ramp='cosine'.*'linear', 'sigmoid'"),
+        ],
     )
     def test_impossible_times_are_refused(self, schedule, message):
         with pytest.raises(ValueError, match=message):

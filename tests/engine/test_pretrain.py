@@ -91,6 +91,23 @@ def test_a_term_through_the_student_trains_it_without_its_own_loss(
     assert model(**data, mode='loss')['loss_a'] == 0
 
 
+def test_what_is_frozen_stays_as_it_is_in_the_phase_alone(classifier, save_teacher, runner):
+    runner.model = model = make(classifier, save_teacher, type='HintLoss')
+    before = copy.deepcopy(model.state_dict())
+    PretrainHook(['a'], length=1, frozen=['student.backbone.layer1']).before_train(runner)
+    changed = {key for key, value in model.state_dict().items() if not value.equal(before[key])}
+    assert any(key.startswith('student.backbone.layer2') for key in changed)
+    assert not any(key.startswith('student.backbone.layer1') for key in changed)
+    assert all(p.requires_grad for p in model.student.parameters())
+    assert all(module.training for module in model.student.modules())
+
+
+def test_an_unknown_frozen_module_is_refused(classifier, save_teacher, runner):
+    runner.model = make(classifier, save_teacher, type='HintLoss')
+    with pytest.raises(ValueError, match=r"frozen has 'backbone.layer1'.*'student.backbone"):
+        PretrainHook(['a'], length=1, frozen=['backbone.layer1']).before_train(runner)
+
+
 def test_a_resumed_run_does_not_repeat_the_phase(classifier, save_teacher, runner, log):
     runner.model = make(classifier, save_teacher, type='HintLoss')
     before = copy.deepcopy(runner.model.state_dict())

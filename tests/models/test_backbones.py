@@ -266,6 +266,21 @@ def test_a_preactivation_block_keeps_its_input_and_projects_what_it_activates():
     torch.testing.assert_close(wider(x), projected[..., ::2, ::2])
 
 
+def test_a_bare_stem_hands_on_what_is_below_zero():
+    cfg = dict(depth=18, out_indices=(0,), zero_init_residual=False)
+    bare, usual = (
+        build(dict(type=f'{scope}.{name}', **cfg))
+        for scope, name in (('mmkd', 'BareStemResNet'), ('mmpretrain', 'ResNet_CIFAR'))
+    )
+    usual.load_state_dict(bare.state_dict())
+    for network in (bare, usual):
+        network.eval()
+    norm = bare.norm1(bare.conv1(images()))
+    assert (norm < 0).any()
+    torch.testing.assert_close(bare(images())[0], bare.layer1(norm))
+    torch.testing.assert_close(usual(images())[0], bare.layer1(norm.relu()))
+
+
 def test_dropout_of_a_wide_resnet_acts_only_in_training():
     model = network('WideResNet')
     assert count(model) == count(network('WideResNet', dropout=0.0))

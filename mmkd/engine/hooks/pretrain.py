@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 
 import torch
@@ -13,7 +13,27 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.runner import Runner
 
+from mmkd.models.multi_exit import evaluating
 from mmkd.registry import HOOKS
+
+
+@contextmanager
+def _frozen(model: torch.nn.Module, path: str) -> Iterator[None]:
+    """Leave a module as it is."""
+    try:
+        module = model.get_submodule(path)
+    except AttributeError as error:
+        raise ValueError(
+            f'PretrainHook.frozen has {path!r}, which is no module of {type(model).__name__}; give '
+            "a path such as 'student.backbone.layer1'"
+        ) from error
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    with evaluating(module):
+        yield
+    for parameter in parameters:
+        parameter.requires_grad_(True)
 
 
 @HOOKS.register_module()
@@ -36,6 +56,8 @@ class PretrainHook(Hook):
         optimizer (dict, optional): Config of the optimizer. Defaults to that of
             ``optim_wrapper``. The learning rate is constant, and ``--auto-scale-lr`` does not
             change it.
+        frozen (sequence of str): Modules of the distiller that this phase leaves as they are,
+            running statistics included, such as ``'student.backbone.tail'``. Defaults to none.
 
     Raises:
         ValueError: If there is no term or no step.
@@ -53,6 +75,7 @@ class PretrainHook(Hook):
         length: int,
         by_epoch: bool = True,
         optimizer: dict | None = None,
+        frozen: Sequence[str] = (),
     ) -> None:
         if not losses or isinstance(losses, str):
             raise ValueError(f'PretrainHook.losses must be a list of names, found {losses!r}')
@@ -62,6 +85,7 @@ class PretrainHook(Hook):
         self.length = length
         self.by_epoch = by_epoch
         self.optimizer = optimizer
+        self.frozen = frozen
 
     def before_train(self, runner: Runner) -> None:
         if runner.iter > 0:
@@ -84,6 +108,8 @@ class PretrainHook(Hook):
                 if hasattr(loss, 'pretraining'):
                     stack.enter_context(loss.pretraining())
             model.train()
+            for path in self.frozen:
+                stack.enter_context(_frozen(model, path))
             optim_wrapper = build_optim_wrapper(model, cfg)
             epoch_length = len(runner.train_dataloader)
             steps = self.length * epoch_length if self.by_epoch else self.length

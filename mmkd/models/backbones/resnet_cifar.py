@@ -6,8 +6,28 @@ from typing import Any
 
 from mmpretrain.models.backbones import ResNet_CIFAR
 from mmpretrain.models.backbones.resnet import BasicBlock
+from torch import nn
 
 from mmkd.registry import MODELS
+
+
+@MODELS.register_module()
+class BareStemResNet(ResNet_CIFAR):
+    """mmpretrain's ``ResNet_CIFAR`` without the ReLU between the stem's norm and the first stage.
+
+    The ResNet of the code of *Rethinking Online Knowledge Distillation with Multi-Exits*, Lee and
+    Lee, ACCV 2022 (hjdw2/BEED), whose text does not mention it.
+
+    Args:
+        args, kwargs: Those of ``ResNet_CIFAR``.
+
+    Example:
+        >>> backbone=dict(type='mmkd.BareStemResNet', depth=18, zero_init_residual=False)
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.relu = nn.Identity()
 
 
 @MODELS.register_module()
