@@ -1,4 +1,4 @@
 _base_ = [
-    'mmpretrain::_base_/models/resnet50.py',
+    '../_base_/models/resnet50.py',
     '../_base_/schedules/imagenet_100e.py',
 ]

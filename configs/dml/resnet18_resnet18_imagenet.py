@@ -1,4 +1,4 @@
-_base_ = ['mmpretrain::_base_/models/resnet18.py', '../_base_/schedules/imagenet_100e.py']
+_base_ = ['../_base_/models/resnet18.py', '../_base_/schedules/imagenet_100e.py']
 
 model = dict(
     _delete_=True,

@@ -1,5 +1,5 @@
 # Rethinking Online Knowledge Distillation with Multi-Exits, supplement, A.1: the exits of Fig. 1.
-_base_ = ['mmpretrain::_base_/models/resnet18.py', '../schedules/imagenet_beed_90e.py']
+_base_ = ['../models/resnet18.py', '../schedules/imagenet_beed_90e.py']
 
 model = dict(
     _delete_=True,

@@ -7,5 +7,6 @@ model = dict(
         num_classes=100,
         in_channels=256,
         loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
+        init_cfg=None,  # torch's own, as in the CRD benchmark
     ),
 )

@@ -31,7 +31,8 @@ class StagedBackbone(BaseBackbone):
             keep their running statistics; -1 freezes nothing, 0 the stem. Defaults to -1.
         norm_eval (bool): Whether batch norm layers keep their running statistics. Defaults to
             False.
-        init_cfg (dict or list, optional): Initialisation.
+        init_cfg (dict or list, optional): Initialisation. None is torch's own. Defaults to He
+            initialisation.
 
     Raises:
         ValueError: If ``out_indices`` or ``frozen_stages`` names a stage that there is not.
@@ -69,6 +70,15 @@ class StagedBackbone(BaseBackbone):
         for stage, module in stages.items():
             self.add_module(stage, module)
         self._freeze_stages()
+
+    def init_weights(self) -> None:
+        again = self.is_init
+        super().init_weights()
+        if self.init_cfg is None and not again:
+            # mmcv's ConvModule has an initialisation of its own.
+            for module in self.modules():
+                if isinstance(module, nn.Conv2d):
+                    module.reset_parameters()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs of the stages in ``out_indices``, in the order of the stages."""
