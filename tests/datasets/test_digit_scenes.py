@@ -61,7 +61,7 @@ def test_scene_depends_on_seed_split_and_index_only():
 def test_another_process_makes_the_same_scene():
     printed = subprocess.check_output([sys.executable, '-c', PRINT_SCENE], text=True)
     scene = DigitScenes(num_images=2)[1]
-    # OneDL's mmpretrain prints lines of its own when it is imported.
+    # OneDL's forks print lines of their own when they are imported.
     assert printed.splitlines()[-1] == f'{scene["instances"]} {scene["img"].tobytes().hex()}'
 
 
