@@ -154,7 +154,7 @@ def test_released_settings_of_reviewkd_differ_from_the_supplements_as_its_page_s
 def test_released_settings_freeze_the_students_norms_and_do_not_decay_the_fusions(
     name, monkeypatch
 ):
-    monkeypatch.setattr('mmkd.distillers.teacher.load_plain', lambda *args: None)
+    monkeypatch.setattr('mmkd.distillers.teacher.load_plain', lambda *args: {})
     _, cfg = of_reviewkd(name)
     model = MODELS.build(cfg.model)
     norms = [m for m in model.student.backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]

@@ -1,15 +1,21 @@
 """Whatever is wrong in a config ends in one sentence, before the first step."""
 
 import copy
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.optim import OptimWrapper
+from mmengine.registry import DefaultScope
 
 from mmkd.cli import train
 from mmkd.cli.errors import is_explained, sentence
+from mmkd.publish import plain_model
 from mmkd.registry import MODELS
 
 NAN, INF = float('nan'), float('inf')
@@ -294,3 +300,54 @@ def test_training_refuses_an_option(trained, monkeypatch, options, pattern):
     for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_LOCAL_RANK'):
         monkeypatch.delenv(name, raising=False)
     check_sentence(trained(options=options), pattern)
+
+
+#: Arguments of `mmkd`, and the last line that it prints. CONFIG is digits_kd with its teacher.
+COMMANDS = [
+    (['train', 'nope.py'], r"CONFIG: there is no file 'nope\.py'"),
+    (['train', 'mmkd::nope.py'], r"CONFIG: there is no config 'mmkd::nope\.py'"),
+    (['train', 'CONFIG', '--resume', 'nope.pth'], r"--resume: there is no file 'nope\.pth'"),
+    (['train', 'CONFIG', '--resume', 'TEACHER'], r'--resume: .* has no meta and no message_hub'),
+    (['train', 'CONFIG', '--launcher', 'slurm'], r'--launcher slurm: .*no SLURM_PROCID'),
+    (['train', 'CONFIG', '--cfg-options', 'model.losses.kd.tau=-1'], r'losses\.kd: .*found tau=-1'),
+    (
+        ['train', 'CONFIG', '--cfg-options', 'model.losses.kd.loss_weight=a'],
+        r"='a' is a str",
+    ),
+    (['train', 'CONFIG', '--cfg-options', 'model.losses.kd.begin=30'], r'begin=30 epochs, but the'),
+    (['train', 'CONFIG', '--cfg-options', 'model.student.head.num_classes=7'], r'the same classes'),
+    (['train', 'CONFIG', '--cfg-options', 'model.losses.kd=3'], r'losses\.kd=3 is a int, expected'),
+    (
+        ['train', 'CONFIG', '--cfg-options', 'train_cfg.max_epochs=0'],
+        r'max_epochs=0, expected',
+    ),
+    (['test', 'CONFIG', 'nope.pth'], r"CHECKPOINT: there is no file 'nope\.pth'"),
+    (['export', 'CONFIG', 'TEACHER', 'OUT'], r"no weights under 'student\.'"),
+]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(('arguments', 'pattern'), COMMANDS)
+def test_a_user_sees_one_sentence_and_exit_code_1(tmp_path, arguments, pattern):
+    teacher = Config.fromfile('configs/demo/digits_teacher.py')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(plain_model(teacher))
+    torch.save(model.state_dict(), tmp_path / 'teacher.pth')
+    (tmp_path / 'config.py').write_text(
+        f"_base_ = 'mmkd::demo/digits_kd.py'\n"
+        f'model = dict(teacher=dict(checkpoint={str(tmp_path / "teacher.pth")!r}))\n'
+    )
+    places = dict(CONFIG='config.py', TEACHER='teacher.pth', OUT='student.pth')
+    done = subprocess.run(
+        [sys.executable, '-m', 'mmkd', *(places.get(word, word) for word in arguments)],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': os.getcwd()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert 'Traceback' not in done.stderr
+    assert re.search(pattern, done.stderr.splitlines()[-1])
+    assert 'Epoch(train)' not in done.stdout + done.stderr
+    assert not [*tmp_path.rglob('epoch_*.pth'), *tmp_path.rglob('student*')]

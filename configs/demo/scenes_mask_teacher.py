@@ -7,14 +7,14 @@ model = dict(
         mask_roi_extractor=dict(
             type='SingleRoIExtractor',
             roi_layer=dict(type='RoIAlign', output_size=14, sampling_ratio=0),
-            out_channels=64,
+            out_channels=32,
             featmap_strides=_base_.model.roi_head.bbox_roi_extractor.featmap_strides,
         ),
         mask_head=dict(
             type='FCNMaskHead',
             num_convs=2,
-            in_channels=64,
-            conv_out_channels=64,
+            in_channels=32,
+            conv_out_channels=32,
             num_classes=10,
             loss_mask=dict(type='CrossEntropyLoss', use_mask=True, loss_weight=1.0),
         ),

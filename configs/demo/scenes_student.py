@@ -1,16 +1,8 @@
 _base_ = './scenes_teacher.py'
 
-# 308,490 parameters instead of 1,744,738. It has labels for 80 of the teacher's 400 scenes, each
-# seen 24 times.
-model = dict(
-    backbone=dict(stem_channels=8, base_channels=8),
-    neck=dict(in_channels=[8, 16, 32], out_channels=32),
-    rpn_head=dict(in_channels=32, feat_channels=32),
-    roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=32),
-        bbox_head=dict(in_channels=32, fc_out_channels=128),
-    ),
-)
+# A quarter of the backbone's channels: 308,490 parameters instead of 968,034. It has labels for 80
+# of the teacher's 400 scenes, each seen 24 times.
+model = dict(backbone=dict(stem_channels=8, base_channels=8), neck=dict(in_channels=[8, 16, 32]))
 train_dataloader = dict(dataset=dict(num_images=80))
 
 param_scheduler = [

@@ -18,13 +18,13 @@ model = dict(
         norm_eval=False,
         init_cfg=None,
     ),
-    neck=dict(in_channels=[32, 64, 128], out_channels=64, num_outs=3, norm_cfg=dict(type='BN')),
+    neck=dict(in_channels=[32, 64, 128], out_channels=32, num_outs=3, norm_cfg=dict(type='BN')),
     rpn_head=dict(
-        in_channels=64, feat_channels=64, anchor_generator=dict(scales=[4], strides=[4, 8, 16])
+        in_channels=32, feat_channels=32, anchor_generator=dict(scales=[4], strides=[4, 8, 16])
     ),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=64, featmap_strides=[4, 8, 16]),
-        bbox_head=dict(in_channels=64, fc_out_channels=256, num_classes=10),
+        bbox_roi_extractor=dict(out_channels=32, featmap_strides=[4, 8, 16]),
+        bbox_head=dict(in_channels=32, fc_out_channels=128, num_classes=10),
     ),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=32)),

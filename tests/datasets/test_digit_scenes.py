@@ -61,7 +61,8 @@ def test_scene_depends_on_seed_split_and_index_only():
 def test_another_process_makes_the_same_scene():
     printed = subprocess.check_output([sys.executable, '-c', PRINT_SCENE], text=True)
     scene = DigitScenes(num_images=2)[1]
-    assert printed.strip() == f'{scene["instances"]} {scene["img"].tobytes().hex()}'
+    # OneDL's forks print lines of their own when they are imported.
+    assert printed.splitlines()[-1] == f'{scene["instances"]} {scene["img"].tobytes().hex()}'
 
 
 def test_boxes_are_tight_around_masks_inside_the_scene_and_apart():
