@@ -85,7 +85,7 @@ class RKDLoss(DistillLoss):
 
     Memory: some ``40 * N^2 * max(N, C)`` bytes where the angles of a batch are at most 2^24 numbers
     (256 vectors). Of larger batches a few corners i at a time are compared, and again in the
-    backward pass: a fifth more time, and some 0.5 GiB.
+    backward pass: a fifth more time, and less than 1 GiB for 1,024.
 
     Args:
         distance_weight (float): lambda_D. Defaults to 25.0, the paper's for CIFAR-100.
