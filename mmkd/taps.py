@@ -157,11 +157,13 @@ class Taps:
         _undo(self._undo)
 
     def _called(self, tap: Tap, value: Any) -> Any:
-        picked = tap.pick(value)
-        # Tensors of torch.inference_mode have no version.
-        versions = [(t, t._version) for t in tensors(picked) if not t.is_inference()]
-        self._records.setdefault(tap.path, []).append((picked, versions))
+        self._keep(tap.path, tap.pick(value))
         return value
+
+    def _keep(self, path: str, value: Any) -> None:
+        # Tensors of torch.inference_mode have no version.
+        versions = [(t, t._version) for t in tensors(value) if not t.is_inference()]
+        self._records.setdefault(path, []).append((value, versions))
 
     @property
     def reached(self) -> list[str]:
