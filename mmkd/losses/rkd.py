@@ -84,8 +84,8 @@ class RKDLoss(DistillLoss):
     relations: loss and gradient are zero.
 
     Memory: some ``15 * N^3`` bytes, for C up to N, where the angles of a batch are at most 2^24
-    numbers (256 vectors). Of larger batches a few corners i at a time are compared, and again in the
-    backward pass: a fifth more time, and less than 1 GiB for 1,024.
+    numbers (256 vectors). Of larger batches a few corners i at a time are compared, and again in
+    the backward pass: a fifth more time, and less than 1 GiB for 1,024.
 
     Args:
         distance_weight (float): lambda_D. Defaults to 25.0, the paper's for CIFAR-100.
