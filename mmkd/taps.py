@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from functools import partial, wraps
+from contextlib import suppress
+from functools import lru_cache, partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -53,6 +52,7 @@ class Tap:
             )
         self.path = path
         self.module: str = match['module']
+        self._names = self.module.split('.')
         self.call = None if match['call'] is None else int(match['call'])
         self.is_input = match['what'] == 'input'
         self.parameter = None if self.is_input else match['what']
@@ -81,14 +81,20 @@ class Tap:
             ValueError: If there is no such submodule, and then the message has the nearest names,
                 or it has no such parameter.
         """
-        with suppress(AttributeError):
-            module = model.get_submodule(self.module)
-            if self.parameter and not isinstance(getattr(module, self.parameter, None), Tensor):
+        found: nn.Module | None = model
+        for name in self._names:
+            # Attributes of modules take ten times as long.
+            found = None if found is None else found._modules.get(name)
+        if found is None:
+            with suppress(AttributeError):
+                found = model.get_submodule(self.module)
+        if found is not None:
+            if self.parameter and not isinstance(getattr(found, self.parameter, None), Tensor):
                 raise ValueError(
-                    f'tap {self.path!r}: {type(module).__name__} has no {self.parameter}; name a '
+                    f'tap {self.path!r}: {type(found).__name__} has no {self.parameter}; name a '
                     'layer that has one, such as a batch norm'
                 )
-            return module
+            return found
         names = dict(model.named_modules())
         near = difflib.get_close_matches(self.module, names, n=5, cutoff=0.5)
         parent = self.module.rpartition('.')[0]
@@ -97,6 +103,18 @@ class Tap:
             f'tap {self.path!r}: {type(model).__name__} has no module {self.module!r}; '
             f'nearest names: {", ".join(n for n in near if n) or "none"}'
         )
+
+
+_parsed = lru_cache(maxsize=None)(Tap)
+
+
+def parse(path: str) -> Tap:
+    """The :class:`Tap` of a path, made once: a run reads the same few in every step.
+
+    Raises:
+        ValueError: If the path cannot be parsed.
+    """
+    return _parsed(path) if isinstance(path, str) else Tap(path)
 
 
 class Taps:
@@ -126,34 +144,32 @@ class Taps:
     def __init__(
         self, model: nn.Module, paths: Sequence[str], calls: Mapping[str, int] | None = None
     ) -> None:
-        self._taps = {path: Tap(path) for path in paths}
+        self._taps = {path: parse(path) for path in paths}
         self._modules = {path: tap.find(model) for path, tap in self._taps.items()}
         self._expected = calls or {}
-        self._count: Counter[str] = Counter()
         self._records: dict[str, list[tuple[Any, list[tuple[Tensor, int]]]]] = {}
-        self._stack = ExitStack()
+        self._undo: list[Callable[[], object]] = []
 
     def __enter__(self) -> Taps:
-        for path, module in self._modules.items():
-            called = partial(self._called, path)
-            if self._taps[path].parameter:
-                called(getattr(module, self._taps[path].parameter))
+        for path, tap in self._taps.items():
+            module, called = self._modules[path], partial(self._called, tap)
+            if tap.parameter:
+                called(getattr(module, tap.parameter))
                 continue
-            if not self._taps[path].is_input:
-                self._stack.enter_context(_wrapped(module, after=called))
+            if not tap.is_input:
+                self._undo.append(_wrap(module, after=called))
                 continue
-            if getattr(module, 'inplace', False) is True:
+            if vars(module).get('inplace') is True:
                 module.inplace = False
-                self._stack.callback(setattr, module, 'inplace', True)
-            self._stack.enter_context(_wrapped(module, before=called))
+                self._undo.append(partial(setattr, module, 'inplace', True))
+            self._undo.append(_wrap(module, before=called))
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._stack.close()
+        _undo(self._undo)
 
-    def _called(self, path: str, value: Any) -> Any:
-        self._count[path] += 1
-        self._keep(path, self._taps[path].pick(value))
+    def _called(self, tap: Tap, value: Any) -> Any:
+        self._keep(tap.path, tap.pick(value))
         return value
 
     def _keep(self, path: str, value: Any) -> None:
@@ -169,7 +185,7 @@ class Taps:
     @property
     def calls(self) -> dict[str, int]:
         """How often the module of each tap ran."""
-        return dict(self._count)
+        return {path: len(records) for path, records in self._records.items()}
 
     def __getitem__(self, path: str) -> Any:
         """Return what was tapped at ``path``; of a module that ran several times, a list.
@@ -178,7 +194,8 @@ class Taps:
             RuntimeError: If the tap was not reached, its module ran more or less often than
                 prescribed, or its tensor was overwritten in place since.
         """
-        count = self._count[path]
+        records = self._records.get(path, [])
+        count = len(records)
         if count != self._expected.get(path, count):
             raise RuntimeError(
                 f'tap {path!r}: the module ran {count} times in this forward pass and '
@@ -189,7 +206,7 @@ class Taps:
             raise RuntimeError(
                 f'tap {path!r} was not reached in the forward pass; tap a module that runs'
             )
-        records, call = self._records[path], self._taps[path].call
+        call = self._taps[path].call
         if call is not None:
             if not -count <= call < count:
                 raise RuntimeError(f'tap {path!r}: there is no call @{call}, found {count}')
@@ -226,24 +243,24 @@ class Additions:
     """
 
     def __init__(self, model: nn.Module, summands: Mapping[str, Callable[[], Tensor]]) -> None:
-        for tap in map(Tap, summands):
+        for tap in map(parse, summands):
             if tap.path != tap.module:
                 raise ValueError(
                     f'{tap.path!r}: tensors are added to the output of a module; give the path of '
                     f'one, such as {tap.module!r}'
                 )
         self._summands = dict(summands)
-        self._modules = {path: Tap(path).find(model) for path in summands}
-        self._stack = ExitStack()
+        self._modules = {path: parse(path).find(model) for path in summands}
+        self._undo: list[Callable[[], object]] = []
 
     def __enter__(self) -> Additions:
         self._waiting = set(self._modules)
         for path, module in self._modules.items():
-            self._stack.enter_context(_wrapped(module, after=partial(self._add, path)))
+            self._undo.append(_wrap(module, after=partial(self._add, path)))
         return self
 
     def __exit__(self, error: type[BaseException] | None, *exc_info: object) -> None:
-        self._stack.close()
+        _undo(self._undo)
         if error is None and self._waiting:
             raise RuntimeError(
                 f'nothing was added to {min(self._waiting)!r}, which was not reached in the '
@@ -268,28 +285,35 @@ def _same(value: Any) -> Any:
     return value
 
 
-@contextmanager
-def _wrapped(
+def _wrap(
     module: nn.Module,
     before: Callable[[tuple], Any] = _same,
     after: Callable[[Any], Any] = _same,
-) -> Iterator[None]:
-    """Let ``before`` see the positional inputs of every call; ``after`` may replace the output."""
-    inner, own = module.forward, vars(module).get('forward')
+) -> Callable[[], None]:
+    """Let ``before`` see the positional inputs of every call; ``after`` may replace the output.
 
-    @wraps(inner)
+    Returns:
+        Callable: What undoes it; of several, the last first.
+    """
+    inner, attributes = module.forward, vars(module)
+    own = attributes.get('forward')
+
     def forward(*args: Any, **kwargs: Any) -> Any:
         before(args)
         return after(inner(*args, **kwargs))
 
-    module.forward = forward
-    try:
-        yield
-    finally:
-        if own is None:
-            del module.forward
-        else:
-            module.forward = own
+    # For the signature.
+    forward.__wrapped__ = inner
+    # Past nn.Module, which takes microseconds to see that this is no parameter.
+    attributes['forward'] = forward
+    if own is None:
+        return partial(attributes.pop, 'forward')
+    return partial(attributes.__setitem__, 'forward', own)
+
+
+def _undo(steps: list[Callable[[], object]]) -> None:
+    while steps:
+        steps.pop()()
 
 
 def tensors(value: Any) -> Iterator[Tensor]:

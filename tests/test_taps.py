@@ -1,4 +1,5 @@
 import copy
+import inspect
 import pickle
 
 import pytest
@@ -93,12 +94,35 @@ def test_nothing_stays_when_the_forward_raises(net):
     assert 'forward' not in vars(net.block)
 
 
+def test_paths_are_parsed_once_and_not_in_every_step(net, image, monkeypatch):
+    paths = ['block.conv', 'neck[1]']
+    Taps(net, paths)
+    monkeypatch.setattr('mmkd.taps._PATH', None)
+    with Taps(net, paths) as record:
+        net(image)
+    assert record.reached == paths
+
+
+def test_module_under_another_name_is_found_and_keeps_its_signature(net, image):
+    class Named(nn.Module):
+        first = property(lambda self: self.net.block)
+
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+    with Taps(Named(), ['first']) as record:
+        assert inspect.signature(net.block.forward) == inspect.signature(Block().forward)
+        net(image)
+    assert record['first'].shape[0] == len(image)
+
+
 def test_unknown_path_names_the_nearest(net):
     with pytest.raises(ValueError, match=r"no module 'blok'.*block"):
         Taps(net, ['blok'])
 
 
-@pytest.mark.parametrize('path', ['', 'block:output', 'neck[a]', 'a..b', None])
+@pytest.mark.parametrize('path', ['', 'block:output', 'neck[a]', 'a..b', None, ['block']])
 def test_unreadable_path_is_refused(net, path):
     with pytest.raises(ValueError, match='cannot be read'):
         Taps(net, [path])

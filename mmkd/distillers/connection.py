@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import cache, partial, reduce
 from typing import Any
 
 import torch
@@ -145,20 +145,23 @@ class Connections(BaseModule):
 
     def summands(self, student: Taps) -> dict[str, Callable[[], Tensor]]:
         """What to add at every point, for :class:`~mmkd.taps.Additions`."""
+
+        # Once a size, for all points that have it.
+        @cache
+        def pooled(source: str, size: torch.Size) -> Tensor:
+            value = student[source]
+            return value if value.shape[2:] == size else F.adaptive_avg_pool2d(value, size)
+
+        def summand(point: str, transforms: nn.ModuleList) -> Tensor:
+            size = student[point].shape[2:]
+            maps = (pooled(source, size) for source in self.sources[point])
+            terms = (transform(x) for transform, x in zip(transforms, maps, strict=True))
+            return reduce(torch.add, terms)
+
         return {
-            point: partial(self._sum, student, point, transforms)
+            point: partial(summand, point, transforms)
             for point, transforms in zip(self.sources, self.transforms, strict=True)
         }
-
-    def _sum(self, student: Taps, point: str, transforms: nn.ModuleList) -> Tensor:
-        size = student[point].shape[2:]
-        total = 0
-        for source, transform in zip(self.sources[point], transforms, strict=True):
-            value = student[source]
-            if value.shape[2:] != size:
-                value = F.adaptive_avg_pool2d(value, size)
-            total = total + transform(value)
-        return total
 
 
 @MODELS.register_module()

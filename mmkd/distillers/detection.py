@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mmkd.registry import MODELS
-from mmkd.taps import Tap, Taps
+from mmkd.taps import Taps, parse
 
 from .offline import OfflineDistiller
 from .teacher import Teacher
@@ -45,12 +45,12 @@ def roi_branch(path: str) -> Branch | None:
 
 def _part(path: str) -> str:
     """The child of the detector that a tap lies in."""
-    return Tap(path).module.partition('.')[0]
+    return parse(path).module.partition('.')[0]
 
 
 def in_a_loss(path: str) -> bool:
     """Whether a tap lies in a loss module, which runs in no forward but that of the losses."""
-    return any(name.startswith('loss_') for name in Tap(path).module.split('.'))
+    return any(name.startswith('loss_') for name in parse(path).module.split('.'))
 
 
 @contextmanager
@@ -134,7 +134,7 @@ def not_paired(model: nn.Module, path: str) -> str:
     else:
         served += ['rpn_head', 'roi_head', 'bbox_head', 'mask_head', 'semantic_head']
         reason = 'it is no part that runs on the features'
-    module = Tap(path).module
+    module = parse(path).module
     if any(module == name or module.startswith(f'{name}.') for name in served):
         head = getattr(model, part)
         if type(head).forward is not nn.Module.forward:

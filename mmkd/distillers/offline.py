@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmkd.build import check_arguments
 from mmkd.registry import MODELS
-from mmkd.taps import Tap
+from mmkd.taps import parse
 
 from .term_distiller import ONLY, TermDistiller, only_features
 from .terms import Term, paths_of
@@ -145,12 +145,12 @@ class OfflineDistiller(TermDistiller):
 
     def _check_term(self, term: Term) -> None:
         for path in paths_of(term.student):
-            Tap(path).find(self.student)
+            parse(path).find(self.student)
             self._check_tap('student', self.student, path)
         for path in paths_of(term.teacher):
             name, rest = self._locate(path)
             model = self.teachers[name].model
-            Tap(rest).find(model)
+            parse(rest).find(model)
             self._check_tap('teacher', model, rest)
 
     def _check_tap(self, side: str, model: nn.Module, path: str) -> None:

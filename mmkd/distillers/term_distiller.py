@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmkd.models.multi_exit import evaluating
-from mmkd.taps import Tap, Taps, tensors
+from mmkd.taps import Taps, parse, tensors
 
 from .base import BaseDistiller
 from .teacher import Teacher
@@ -358,11 +358,11 @@ def _several(term: Term, *records: Taps) -> str:
         for record in records
         for path, count in record.calls.items()
         if count > 1
-        and Tap(path).call is None
+        and parse(path).call is None
         and any(name == path or name.endswith(f':{path}') for name in named)
     }
     return ''.join(
         f'; the module of {path!r} runs {count} times in a forward and gives a list of its calls; '
-        f"'{Tap(path).module}@-1' takes the last"
+        f"'{parse(path).module}@-1' takes the last"
         for path, count in counts.items()
     )

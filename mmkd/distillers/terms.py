@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmkd.build import build, check_arguments, check_config
 from mmkd.losses import DistillLoss
-from mmkd.taps import Tap
+from mmkd.taps import parse
 
 from .schedule import FIELDS, Schedule
 
@@ -152,7 +152,7 @@ def detach(value: Any) -> Any:
 
 def why_no_gradient(model: nn.Module, path: str) -> str:
     """Say why a tensor that was tapped in a network being trained requires no gradient."""
-    module = Tap(path).module
+    module = parse(path).module
     names = ['.'.join(module.split('.')[:n]) for n in range(module.count('.') + 1, 0, -1)]
     for name in names:
         parameters = list(model.get_submodule(name).parameters())

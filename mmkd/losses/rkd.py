@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from mmkd.registry import MODELS
 
 from .base import DistillLoss, Tapped, fp32, paired
 from .utils import check_vectors
 
+#: Numbers that a tensor of relations may hold (64 MiB in float32).
+_MAX_RELATIONS = 2**24
 
-def _relations(feature: Tensor) -> tuple[Tensor, Tensor]:
-    """Distances over their mean, (N, N), and cosines of the angles of all triplets, (N, N, N)."""
-    difference = feature[None] - feature[:, None]
+
+def _relations(anchors: Tensor, feature: Tensor) -> tuple[Tensor, Tensor]:
+    """Distances from n anchors, (n, N), and cosines of the angles at them, (n, N, N)."""
+    difference = feature[None] - anchors[:, None]
     distance = difference.norm(dim=2)
     # Equal samples have neither distance nor direction: divide their zeros by one.
-    mean = distance.sum() / (distance > 0).sum().clamp(min=1)
     direction = difference / (distance + (distance == 0))[..., None]
-    return distance / (mean + (mean == 0)), direction @ direction.mT
+    return distance, direction @ direction.mT
+
+
+def _compare(student: Tensor, teacher: Tensor, anchors: slice) -> tuple[Tensor, Tensor, Tensor]:
+    """Distances of student and teacher from some anchors, and their part of the angle-wise loss."""
+    s_distance, s_angle = _relations(student[anchors], student)
+    t_distance, t_angle = _relations(teacher[anchors], teacher)
+    part = len(s_angle) / len(student)
+    return s_distance, t_distance, part * F.smooth_l1_loss(s_angle, t_angle)
+
+
+def _over_mean(distance: Tensor) -> Tensor:
+    """Distances over the mean of those that are not zero."""
+    mean = distance.sum() / (distance > 0).sum().clamp(min=1)
+    return distance / (mean + (mean == 0))
 
 
 @fp32
@@ -36,11 +56,16 @@ def relational_distance(
     Returns:
         Tensor: Scalar; zero, with zero gradient, for a single row.
     """
-    s_distance, s_angle = _relations(student)
-    t_distance, t_angle = _relations(teacher)
-    return distance_weight * F.smooth_l1_loss(
-        s_distance, t_distance
-    ) + angle_weight * F.smooth_l1_loss(s_angle, t_angle)
+    number = len(student)
+    size = _MAX_RELATIONS // (number * max(number, student.shape[1], teacher.shape[1])) or 1
+    compare = _compare
+    if size < number:
+        # What the backward pass needs of a few anchors is computed again.
+        compare = partial(checkpoint, _compare, use_reentrant=False, preserve_rng_state=False)
+    parts = [compare(student, teacher, slice(i, i + size)) for i in range(0, number, size)]
+    s_distances, t_distances, angle_losses = zip(*parts, strict=True)
+    distances = (_over_mean(torch.cat(rows)) for rows in (s_distances, t_distances))
+    return distance_weight * F.smooth_l1_loss(*distances) + angle_weight * sum(angle_losses)
 
 
 @MODELS.register_module()
@@ -55,8 +80,12 @@ class RKDLoss(DistillLoss):
     vectors, and i the corner of the angle. *Relational Knowledge Distillation*, Park et al.,
     CVPR 2019, section 3.2. Weight in use: 1 (benchmark of Contrastive Representation Distillation).
 
-    Shapes: (N, C_s) and (N, C_t). With several taps the losses add up. Takes memory for
-    N^2 C + N^3 numbers. A batch of one has no relations: loss and gradient are zero.
+    Shapes: (N, C_s) and (N, C_t). With several taps the losses add up. A batch of one has no
+    relations: loss and gradient are zero.
+
+    Memory: some ``15 * N^3`` bytes, for C up to N, where the angles of a batch are at most 2^24
+    numbers (256 vectors). Of larger batches a few corners i at a time are compared, and again in
+    the backward pass: a fifth more time, and less than 1 GiB for 1,024.
 
     Args:
         distance_weight (float): lambda_D. Defaults to 25.0, the paper's for CIFAR-100.

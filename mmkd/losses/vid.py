@@ -29,8 +29,9 @@ def negative_log_likelihood(mean: Tensor, target: Tensor, raw_variance: Tensor) 
     Returns:
         Tensor: Scalar.
     """
-    variance = F.softplus(raw_variance)[:, None, None] + _MINIMAL_VARIANCE
-    return 0.5 * ((mean - target).square() / variance + variance.log()).mean()
+    variance = F.softplus(raw_variance) + _MINIMAL_VARIANCE
+    error = (mean - target).square().mean(dim=(0, 2, 3))
+    return 0.5 * (error / variance + variance.log()).mean()
 
 
 @MODELS.register_module()
@@ -70,9 +71,9 @@ class VIDLoss(DistillLoss):
             self.means.append(
                 nn.Sequential(
                     nn.Conv2d(s.shape[1], channels, kernel_size=1, bias=False),
-                    nn.ReLU(),
+                    nn.ReLU(inplace=True),
                     nn.Conv2d(channels, channels, kernel_size=1, bias=False),
-                    nn.ReLU(),
+                    nn.ReLU(inplace=True),
                     nn.Conv2d(channels, channels, kernel_size=1, bias=False),
                 )
             )

@@ -360,6 +360,22 @@ class TestConnections:
         assert torch.allclose(summands[points[0]], first(shallow), atol=1e-6)
         assert torch.allclose(summands[points[1]], cross(pooled) + second(deep), atol=1e-6)
 
+    def test_dense_pools_a_map_once_for_all_points_of_a_size(self, classifier, batch, monkeypatch):
+        pooled, adaptive = [], F.adaptive_avg_pool2d
+
+        def pool(value, size):
+            # The necks pool to one pixel.
+            if tuple(size) != (1, 1):
+                pooled.append(value)
+            return adaptive(value, size)
+
+        points = ['backbone.layer?.*.conv?', 'backbone.layer?.*']
+        model = distiller(classifier, connections=dict(points=points, transform=CONV, dense=True))
+        monkeypatch.setattr(F, 'adaptive_avg_pool2d', pool)
+        model(**batch, mode='loss')
+        # Of the six points of the first stage to those of the second, which are of half the size.
+        assert len(pooled) == len({id(value) for value in pooled}) == 6
+
     def test_norms_of_connections_follow_train_and_eval(self, classifier, batch):
         transform = dict(CONV, norm_cfg=dict(type='BN'))
         model = distiller(classifier, connections=dict(points=POINTS, transform=transform))

@@ -34,6 +34,28 @@ def test_steps_seeds_and_processes_draw_differently(monkeypatch):
     assert len(set(seen)) == 5
 
 
+@pytest.mark.parametrize('device', ['cpu', 'cuda'])
+def test_draws_are_those_of_seeding_all_devices_without_waking_one(device, monkeypatch):
+    seeded = []
+    monkeypatch.setattr('torch.cuda.is_initialized', lambda: device == 'cuda')
+    monkeypatch.setattr('torch.cuda.manual_seed_all', seeded.append)
+    monkeypatch.setattr('torch.xpu.manual_seed_all', seeded.append)
+    ours = draws(StepSeedHook())
+    seed = torch.initial_seed()
+    assert seeded == ([seed] if device == 'cuda' else [])
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    assert (torch.rand(1).item(), np.random.rand()) == ours
+
+
+def test_of_other_devices_all_are_seeded(monkeypatch):
+    seeded = []
+    monkeypatch.setattr('mmkd.engine.hooks.step_seed.get_device', lambda: 'npu')
+    monkeypatch.setattr('torch.manual_seed', seeded.append)
+    draws(StepSeedHook())
+    assert len(seeded) == 1
+
+
 @pytest.fixture
 def after_peers(classifier, tmp_path):
     """Work dir after training two peers, of which ``best`` names the epoch of each best metric."""

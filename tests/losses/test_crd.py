@@ -262,8 +262,10 @@ def test_banks_start_equal_whatever_the_seed_of_the_process():
     assert not banks[0][0].equal(banks[0][1])
 
 
-def test_no_step_reads_a_tensor():
+@pytest.mark.parametrize('rows_for_one_read', [1e9, 0])
+def test_no_step_reads_a_tensor(rows_for_one_read, monkeypatch):
     """Tensors without values can be computed with, but to read one, or its shape, is an error."""
+    monkeypatch.setattr(mmkd.losses.crd, '_ROWS_FOR_ONE_READ', rows_for_one_read)
     batch = samples(0, 4, 5)
     with FakeTensorMode() as mode:
         loss = CRDLoss(**SIZE)
@@ -282,6 +284,34 @@ def test_batch_of_one(drawn):
     value = loss(student, teacher, samples(2))
     expected = reference.step(student, teacher, [2], drawn[0])
     assert value.item() == pytest.approx(expected)
+
+
+def test_reading_the_compared_rows_equals_multiplying_all(monkeypatch):
+    found = []
+    for rows_for_one_read in (1e9, 0):
+        monkeypatch.setattr(mmkd.losses.crd, '_ROWS_FOR_ONE_READ', rows_for_one_read)
+        loss = build()
+        student, teacher = vectors(3, 5).requires_grad_(), vectors(3, 6)
+        torch.manual_seed(2)
+        value = loss(student, teacher, samples(0, 4, 5))
+        value.backward()
+        gradients = [student.grad, *(p.grad for p in loss.parameters())]
+        found.append([value.detach(), *gradients, *loss.buffers()])
+    for multiplied, read in zip(*found, strict=True):
+        assert torch.allclose(multiplied, read, rtol=1e-10)
+
+
+def test_nothing_of_the_size_of_bank_or_negatives_is_kept_for_the_backward():
+    loss, kept = build(num_data=100, num_negatives=90), []
+
+    def keep(value):
+        kept.append(value.untyped_storage().nbytes() // value.element_size())
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        step(loss, [0, 4, 5])
+    assert kept
+    assert max(kept) < 90
 
 
 def test_half_precision_features_of_1e4_stay_finite(check_autocast):

@@ -128,6 +128,20 @@ def test_a_level_learns_from_itself_and_deeper_levels_only():
     assert reached == [[True, True, True], [False, True, True], [False, False, True]]
 
 
+def test_backward_keeps_no_map_of_both_inputs_of_the_attention():
+    student, teacher = levels([(2, 3, 8, 8), (2, 5, 4, 4)], 0), levels([(2, 6, 8, 8)] * 2, 1)
+    loss, kept = build(student, teacher), []
+
+    def keep(value):
+        kept.append(tuple(value.shape))
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        loss(student, teacher)
+    assert any(shape[:2] == (2, 5) for shape in kept)
+    assert not any(shape[:2] == (2, 10) for shape in kept)
+
+
 def test_a_pooled_vector_is_a_map_of_one_pixel():
     student, teacher = (
         levels([(3, 4, 4, 4), (3, 5, 1, 1)], 0),

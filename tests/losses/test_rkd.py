@@ -72,6 +72,25 @@ def test_gradient():
     assert torch.autograd.gradcheck(lambda s: RKDLoss()(s, teacher), student)
 
 
+@pytest.mark.parametrize('size', [1, 2, 4])
+def test_corners_a_few_at_a_time_give_the_same(size, monkeypatch):
+    student, teacher = vectors(5, 3).requires_grad_(), vectors(5, 4, seed=1)
+    expected = RKDLoss()(student, teacher)
+    (gradient,) = torch.autograd.grad(expected, student)
+    monkeypatch.setattr('mmkd.losses.rkd._MAX_RELATIONS', size * 25)
+    kept = []
+
+    def keep(value):
+        kept.append(value.numel())
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        loss = RKDLoss()(student, teacher)
+    assert max(kept) <= 25
+    assert torch.allclose(loss, expected, rtol=1e-12)
+    assert torch.allclose(*torch.autograd.grad(loss, student), gradient, rtol=1e-10)
+
+
 def test_scale_shift_and_rotation_of_features_change_nothing():
     student, teacher = vectors(5, 3), vectors(5, 3, seed=1)
     rotation = torch.linalg.qr(vectors(3, 3, seed=2)).Q

@@ -1,5 +1,8 @@
 # Pad 4, random crop, flip; mean and std of CIFAR-10. The training batch size is each schedule's.
 _base_ = 'mmpretrain::_base_/datasets/cifar10_bs16.py'
 
-val_dataloader = dict(batch_size=256)
-test_dataloader = dict(batch_size=256)
+# One tensor a batch, not one an image.
+_stack = dict(type='default_collate')
+train_dataloader = dict(collate_fn=_stack)
+val_dataloader = dict(batch_size=256, collate_fn=_stack)
+test_dataloader = val_dataloader

@@ -3,5 +3,8 @@
 # each schedule's.
 _base_ = 'mmpretrain::_base_/datasets/cifar100_bs16.py'
 
-val_dataloader = dict(batch_size=256)
-test_dataloader = dict(batch_size=256)
+# One tensor a batch, not one an image.
+_stack = dict(type='default_collate')
+train_dataloader = dict(collate_fn=_stack)
+val_dataloader = dict(batch_size=256, collate_fn=_stack)
+test_dataloader = val_dataloader
