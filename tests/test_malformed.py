@@ -207,7 +207,7 @@ RUN = [
     ),
     ("optim_wrapper = dict(optimizer=dict(lr='0.1'))", r'SGD cannot be built as the config says'),
     ('optim_wrapper = dict(optimizer=dict(weight_decay=-1))', r'Invalid weight_decay value: -1'),
-    ("optim_wrapper = dict(optimizer=dict(type='Nope'))", r'Nope is not in the .*optimizer regis'),
+    ("optim_wrapper = dict(optimizer=dict(type='Nope'))", r"optimizer\.type='Nope' is not reg"),
     ('optim_wrapper = dict(optimizer=dict(nesterof=True))', r"SGD cannot be built.*'nesterof'"),
     ('optim_wrapper = None', r'optim_wrapper is None, expected optim_wrapper=dict\(optimizer='),
     ('optim_wrapper = dict(accumulative_counts=0)', r'accumulative_counts=0, expected an integer'),

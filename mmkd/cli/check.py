@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import OPTIMIZERS
 
 #: Key to the least integer that it may be, where it is set.
 _INTEGERS = {
@@ -58,6 +59,13 @@ def check_training_config(cfg: Config, name: str) -> None:
             raise ValueError(
                 f'{name}: {key} is {"missing" if key not in cfg else repr(cfg[key])}, expected '
                 f'{key}=dict({example})'
+            )
+    kind = (cfg.optim_wrapper.get('optimizer') or {}).get('type')
+    with OPTIMIZERS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
+        if isinstance(kind, str) and registry.get(kind) is None:
+            raise ValueError(
+                f'{name}: optim_wrapper.optimizer.type={kind!r} is not registered; expected a '
+                'class of torch.optim, or one of a module that custom_imports names'
             )
     for key, value in _leaves(cfg.to_dict()):
         # Some of mmdet's settings end at infinity.
