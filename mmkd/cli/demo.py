@@ -2,9 +2,9 @@
 
 Trains a teacher, then with each seed a student alone and the same student distilled: on handwritten
 digits (knowledge distillation), and on scenes of them of which the student has labels for a fifth
-(PKD on Faster R-CNN). All of it is done with `mmkd train` and `mmkd test`, in as many processes as
-there are cores. Prints what `mmkd test` measured, and leaves curves, bars and a picture of
-detections in the work directory.
+(PKD on Faster R-CNN, from the teacher's neck and heads on). All of it is done with `mmkd train` and
+`mmkd test`, in as many processes as there are cores. Prints what `mmkd test` measured, and leaves
+curves, bars and a picture of detections in the work directory.
 """
 
 from __future__ import annotations
