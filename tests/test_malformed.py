@@ -281,7 +281,10 @@ def trained(tmp_path, never_steps):
 
     def run(line='', options=(), base='digits_student'):
         config = tmp_path / 'config.py'
-        config.write_text(f'_base_ = {str(Path("configs/demo", base + ".py").resolve())!r}\n{line}')
+        base_file = str(Path('configs/demo', base + '.py').resolve())
+        # Loggers and visualizers are found by name, also those of an earlier test and its folder.
+        name = f'experiment_name = {tmp_path.name!r}\nvisualizer = dict(name={tmp_path.name!r})'
+        config.write_text(f'_base_ = {base_file!r}\n{name}\n{line}')
         with pytest.raises((Exception, SystemExit)) as caught:
             train.main([str(config), '--work-dir', str(tmp_path / 'work'), *options])
         assert not list(tmp_path.glob('work/*.pth'))
