@@ -1,6 +1,7 @@
 _base_ = [
     'mmdet::_base_/models/retinanet_r50_fpn.py',
     '../_base_/datasets/bccd.py',
+    '../_base_/schedules/bccd_12e.py',
     '../_base_/default_runtime_det.py',
 ]
 
@@ -18,17 +19,5 @@ model = dict(
     ),
 )
 
-optim_wrapper = dict(
-    optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4),
-    clip_grad=dict(max_norm=35),
-)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=50),
-    dict(type='CosineAnnealingLR', T_max=12, convert_to_iter_based=True),
-]
-train_cfg = dict(by_epoch=True, max_epochs=12, val_interval=6)
-val_cfg = dict()
-test_cfg = dict()
-
+optim_wrapper = dict(optimizer=dict(lr=0.01))
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=6, max_keep_ckpts=1))
-randomness = dict(seed=0)
