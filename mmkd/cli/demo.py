@@ -102,8 +102,8 @@ class Bar:
         if not self._done:
             return ''
         elapsed = time.monotonic() - self._start
-        seconds = elapsed * (self._total - self._done) / self._done
-        return f'about {seconds // 60:.0f}:{seconds % 60:02.0f} min left'
+        seconds = max(0, round(elapsed * (self._total - self._done) / self._done))
+        return f'about {seconds // 60}:{seconds % 60:02} min left'
 
 
 def run(log: Path, bar: Bar, seconds: float, epochs: int, *args: str | Path) -> None:
