@@ -1,3 +1,3 @@
-_base_ = '../_base_/exits/resnet18_byot_exits_cifar100.py'
+_base_ = '../_base_/exits/resnet18_cifar100.py'
 
-model = dict(objective=dict(type='mmkd.BYOTLoss'))
+model = dict(student=dict(exit_type='mmkd.BYOTExit'), objective=dict(type='mmkd.BYOTLoss'))

@@ -30,8 +30,8 @@ class ONELoss(ExitLoss):
     with :math:`p = \mathrm{softmax}(z / \tau)` and the ensemble without gradient in the last term.
     The gate is :math:`g = \mathrm{softmax}(\mathrm{ReLU}(\mathrm{BN}(W \bar f)))` of the pooled
     feature f that the branches share. *Knowledge Distillation by On-the-Fly Native Ensemble*, Lan
-    et al., NeurIPS 2018, section 3; tau 3. Their code lets the KL grow over 80 epochs, which the
-    paper does not say: ``schedules`` in the example.
+    et al., NeurIPS 2018, section 3; tau 3. Their code lets the KL grow over 80 epochs:
+    ``schedules`` in the example.
 
     The branches are the exits (:class:`~mmkd.models.exits.BranchExit`) and the network itself.
 

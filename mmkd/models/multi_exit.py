@@ -60,6 +60,7 @@ class MultiExitClassifier(BaseModel):
         exits (sequence of dict): From shallow to deep. Each is the config of an
             :class:`~mmkd.models.exits.Exit` plus ``tap``, the path where it starts
             (:class:`~mmkd.taps.Tap`). ``num_classes`` is the head's unless given.
+        exit_type (str, optional): Type of the exits that give none.
         feature_tap (str): Path of the network's own last map, which objectives compare with the
             exits'; of a tuple the last. Defaults to ``'neck:input'``, what the pooling sees.
         threshold (float or sequence of float, optional): Confidence, of all exits or of each, from
@@ -85,6 +86,7 @@ class MultiExitClassifier(BaseModel):
         self,
         model: dict,
         exits: Sequence[dict] = (),
+        exit_type: str | None = None,
         feature_tap: str = 'neck:input',
         threshold: float | Sequence[float] | None = None,
         input_shape: tuple[int, int, int] = (3, 64, 64),
@@ -105,12 +107,19 @@ class MultiExitClassifier(BaseModel):
         self.taps = []
         for index, cfg in enumerate(exits):
             cfg = {'_scope_': 'mmkd', 'num_classes': model.head.fc.out_features, **cfg}
+            if 'type' not in cfg:
+                cfg['type'] = exit_type
             if not cfg.get('tap'):
                 raise ValueError(
                     f'exits[{index}].tap is missing: give where the exit starts, such as '
                     "tap='backbone.layer1'"
                 )
             self.taps.append(cfg.pop('tap'))
+            if cfg['type'] is None:
+                raise ValueError(
+                    f'exits[{index}].type is missing: give it there, or exit_type for all exits, '
+                    "such as 'mmkd.BottleneckExit'"
+                )
             try:
                 self.exits.append(MODELS.build(cfg))
             except TypeError as error:

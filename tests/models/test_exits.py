@@ -73,6 +73,49 @@ def test_figure_1(name):
     assert [tuple(z.shape) for z in outputs.logits] == [(2, 100)] * (len(exits) + 1)
 
 
+@pytest.mark.parametrize('name', FIGURE_1)
+def test_structures_of_table_1_end_where_the_network_does(name):
+    """Each reads its network's exits as Fig. 1 has them, so that ``exit_type`` alone changes it."""
+    side, exits = FIGURE_1[name]
+    cfg = Config.fromfile(CONFIGS / f'{name}_beed_cifar100.py').model.student
+    for structure in (LCTExit, BYOTExit, TOFDExit):
+        for kwargs, blocks in zip(cfg.exits, exits, strict=True):
+            kwargs = {k: v for k, v in kwargs.items() if k != 'tap'}
+            start = side * 2 ** len(blocks)
+            x = torch.zeros(2, kwargs['in_channels'], start, start)
+            feature, logits = structure(num_classes=7, **kwargs)(x)
+            assert feature.shape == (2, exits[0][-1][0], side, side)
+            assert logits.shape == (2, 7)
+
+
+def test_one_option_changes_the_structure_of_all_exits():
+    student = Config.fromfile(CONFIGS / 'wrn_16_4_ce_cifar100.py').model.student
+    student.exit_type = 'mmkd.TOFDExit'
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        assert [type(run) for run in MODELS.build(student).exits] == [TOFDExit] * 2
+        del student.exit_type
+        with pytest.raises(ValueError, match=r'exits\[0\].type is missing.*exit_type'):
+            MODELS.build(student)
+
+
+def test_exits_of_mobilenet_v2_as_the_text_has_them():
+    """Supplement A.1: the channels of the network's last convolution, 1280; Fig. 1 has 320."""
+    cfg = Config.fromfile(CONFIGS / 'mobilenet_v2_ce_cifar100.py')
+    cfg.merge_from_dict(
+        {
+            'model.student.feature_tap': 'neck:input',
+            'model.student.exits.0.channels': [144, 192, 1280],
+            'model.student.exits.1.channels': [192, 1280],
+            'model.student.exits.2.channels': [1280],
+        }
+    )
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        network = MODELS.build(cfg.model.student).eval()
+    with torch.no_grad():
+        features = network.outputs(torch.zeros(1, 3, 32, 32)).features
+    assert [tuple(h.shape) for h in features] == [(1, 1280, 4, 4)] * 4
+
+
 def test_msdnet_has_four_classifiers_of_128_channels():
     network = build('msdnet_beed_cifar100.py')
     assert [type(run) for run in network.exits] == [LinearExit] * 3

@@ -7,25 +7,11 @@ model = dict(
     student=dict(
         type='mmkd.MultiExitClassifier',
         model=_base_.model,
+        exit_type='mmkd.BottleneckExit',
         exits=[
-            dict(
-                tap='backbone.layers.1',
-                type='mmkd.BottleneckExit',
-                in_channels=24,
-                channels=(144, 240, 320),
-            ),
-            dict(
-                tap='backbone.layers.2',
-                type='mmkd.BottleneckExit',
-                in_channels=40,
-                channels=(240, 320),
-            ),
-            dict(
-                tap='backbone.layers.3',
-                type='mmkd.BottleneckExit',
-                in_channels=112,
-                channels=(320,),
-            ),
+            dict(tap='backbone.layers.1', in_channels=24, channels=(144, 240, 320)),
+            dict(tap='backbone.layers.2', in_channels=40, channels=(240, 320)),
+            dict(tap='backbone.layers.3', in_channels=112, channels=(320,)),
         ],
     ),
 )

@@ -8,25 +8,11 @@ model = dict(
     student=dict(
         type='mmkd.MultiExitClassifier',
         model=_base_.model,
+        exit_type='mmkd.BottleneckExit',
         exits=[
-            dict(
-                tap='backbone.layer2',
-                type='mmkd.BottleneckExit',
-                in_channels=24,
-                channels=(144, 192, 320),
-            ),
-            dict(
-                tap='backbone.layer3',
-                type='mmkd.BottleneckExit',
-                in_channels=32,
-                channels=(192, 320),
-            ),
-            dict(
-                tap='backbone.layer5',
-                type='mmkd.BottleneckExit',
-                in_channels=96,
-                channels=(320,),
-            ),
+            dict(tap='backbone.layer2', in_channels=24, channels=(144, 192, 320)),
+            dict(tap='backbone.layer3', in_channels=32, channels=(192, 320)),
+            dict(tap='backbone.layer5', in_channels=96, channels=(320,)),
         ],
         feature_tap='backbone.layer7',
     ),

@@ -7,25 +7,11 @@ model = dict(
     student=dict(
         type='mmkd.MultiExitClassifier',
         model=_base_.model,
+        exit_type='mmkd.BottleneckExit',
         exits=[
-            dict(
-                tap='backbone.layer1',
-                type='mmkd.BottleneckExit',
-                in_channels=64,
-                channels=(128, 256, 512),
-            ),
-            dict(
-                tap='backbone.layer2',
-                type='mmkd.BottleneckExit',
-                in_channels=128,
-                channels=(256, 512),
-            ),
-            dict(
-                tap='backbone.layer3',
-                type='mmkd.BottleneckExit',
-                in_channels=256,
-                channels=(512,),
-            ),
+            dict(tap='backbone.layer1', in_channels=64, channels=(128, 256, 512)),
+            dict(tap='backbone.layer2', in_channels=128, channels=(256, 512)),
+            dict(tap='backbone.layer3', in_channels=256, channels=(512,)),
         ],
     ),
 )

@@ -1,28 +1,4 @@
-# Rethinking Online Knowledge Distillation with Multi-Exits, supplement, Fig. 1.
-_base_ = ['../models/wrn_28_4_cifar.py', '../schedules/cifar100_beed_200e.py']
+# Rethinking Online Knowledge Distillation with Multi-Exits, supplement, Fig. 1: exits of WRN-16-4.
+_base_ = './wrn_16_4_cifar100.py'
 
-model = dict(
-    _delete_=True,
-    type='mmkd.MultiExitDistiller',
-    student=dict(
-        type='mmkd.MultiExitClassifier',
-        model=_base_.model,
-        exits=[
-            dict(
-                tap='backbone.layer1',
-                type='mmkd.BottleneckExit',
-                in_channels=64,
-                channels=(128, 256),
-            ),
-            dict(
-                tap='backbone.layer2',
-                type='mmkd.BottleneckExit',
-                in_channels=128,
-                channels=(256,),
-            ),
-        ],
-    ),
-)
-
-val_evaluator = [_base_.val_evaluator, dict(type='mmkd.OutputAccuracy')]
-test_evaluator = [_base_.test_evaluator, dict(type='mmkd.OutputAccuracy')]
+model = dict(student=dict(model=dict(backbone=dict(depth=28))))

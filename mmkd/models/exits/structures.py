@@ -95,12 +95,19 @@ class BYOTExit(ChainExit):
     ICCV 2019, section 3.1; kernel sizes and widths as in its public reimplementation
     (luanyunteng/pytorch-be-your-own-teacher).
 
-    Args: see :class:`ChainExit`.
+    Args:
+        in_channels (int): Channels of the tapped map.
+        channels (sequence of int): As in the other structures, one entry a halving: the block has
+            the last one's channels, and a stride of 2 for each.
+        num_classes (int): Number of classes.
 
     Example:
         >>> exits=[dict(tap='backbone.layer1', type='mmkd.BYOTExit', in_channels=64,
-        ...             channels=(512,), strides=(8,)), ...]
+        ...             channels=(128, 256, 512)), ...]
     """
+
+    def __init__(self, in_channels: int, channels: Sequence[int], num_classes: int) -> None:
+        super().__init__(in_channels, channels[-1:], num_classes, [2 ** len(channels)])
 
     @staticmethod
     def block(in_channels: int, out_channels: int, stride: int) -> nn.Module:

@@ -1,6 +1,0 @@
-# Rethinking Online Knowledge Distillation with Multi-Exits, supplement, Table 1: exits as in TOFD.
-_base_ = './resnet18_cifar100.py'
-
-model = dict(
-    student=dict(exits=[dict(e, type='mmkd.TOFDExit') for e in _base_.model.student.exits])
-)
