@@ -1,0 +1,1 @@
+_base_ = ['../_base_/models/wrn_16_4_cifar.py', '../_base_/schedules/cifar100_ecd_wrn_200e.py']
