@@ -63,5 +63,5 @@ def environment(jobs: int) -> dict[str, str | Sequence[str]]:
     return dict(
         versions=[mmkd, f'Python {platform.python_version()}', *map(_package, _PACKAGES)],
         hardware=[f'{cores} cores of {_processor()}', *(devices or ['no GPU'])],
-        processes=f'{jobs} at once, {num_threads()} threads each',
+        processes=f'{jobs} runs at once, OMP_NUM_THREADS={num_threads()}',
     )

@@ -59,7 +59,8 @@ class Matrix:
     """A matrix file.
 
     A Python config in MMEngine's form, so that rows may be written in a loop, and a longer
-    schedule as a file whose ``_base_`` is the shorter one.
+    schedule as a file whose ``_base_`` is the shorter one. Names with a leading underscore are its
+    own.
 
     Args:
         name (str): The file's, without its ending.
@@ -161,6 +162,7 @@ def read_matrix(source: str) -> Matrix:
         ValueError: If a key is missing, unknown, or names what is not there.
     """
     found = read_config(source, 'MATRIX').to_dict()
+    found = {key: value for key, value in found.items() if not key.startswith('_')}
     _check_keys(found, _TOP, ('title', 'metrics', 'rows'), source)
     shared = dict(options=found.get('options', {}), seeds=found.get('seeds', [0]))
     for metric in found['metrics']:

@@ -16,7 +16,7 @@ from .runs import Run
 from .statistics import mean_interval, paired_differences
 
 _HOW = (
-    'Mean over seeds ± half of the 95 % confidence interval (Student\'s t). *Gain* is the mean of '
+    "Mean over seeds ± half of the 95 % confidence interval (Student's t). *Gain* is the mean of "
     'the differences to the control with the same seed, with its interval: where this does not '
     'contain 0, the gain is shown. *Minutes* are the mean wall time of a training, *MiB* the '
     'largest memory of one.'

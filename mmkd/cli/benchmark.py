@@ -74,7 +74,9 @@ def render_again(matrix: Matrix, folder: Path) -> Path:
     """Write the page from the JSON file, with the texts of the matrix file."""
     path = folder / f'{matrix.name}.json'
     if not path.is_file():
-        raise FileNotFoundError(f'--render: there is no {path}; run the matrix first, or give --out')
+        raise FileNotFoundError(
+            f'--render: there is no {path}; run the matrix first, or give --out'
+        )
     page = path.with_suffix('.md')
     write_whole(page, render(matrix, json.loads(path.read_text())).encode())
     return page
@@ -107,4 +109,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     failures = runner.run(refresh)
     print('\n'.join(map(str, refresh())))
     if failures:
-        raise SystemExit(f'{len(failures)} runs failed, the same command tries again: {failures[0]}')
+        raise SystemExit(
+            f'{len(failures)} runs failed, the same command tries again: {failures[0]}'
+        )
