@@ -16,7 +16,10 @@ from mmkd.registry import MODELS
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 NAMES = sorted(
-    str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts
+    str(path.relative_to(CONFIGS))
+    for path in CONFIGS.rglob('*.py')
+    # In `benchmark` are matrices of configs.
+    if not {'_base_', 'benchmark'} & {*path.parts}
 )
 
 #: Folders of the classification methods with a frozen teacher.

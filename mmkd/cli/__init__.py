@@ -19,6 +19,7 @@ COMMANDS = {
     'train': 'train a distiller, or a plain model, from a config',
     'test': 'evaluate any checkpoint of a distiller, or a published one',
     'dist': 'train or test in several processes',
+    'benchmark': 'run configs by seeds, and write a page with intervals of confidence',
     'export': 'write the student of a checkpoint as a plain model',
     'early_exit': 'measure what each exit of a network costs and gets right',
 }

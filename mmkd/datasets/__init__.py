@@ -1,6 +1,7 @@
-"""The data of the demo: made from what scikit-learn carries along, nothing is downloaded."""
+"""The data of the demo, made from what scikit-learn carries along, and few images of other data."""
 
 from .digit_scenes import DigitScenes
 from .digits import Digits
+from .few_images import FewImages
 
-__all__ = ['DigitScenes', 'Digits']
+__all__ = ['DigitScenes', 'Digits', 'FewImages']

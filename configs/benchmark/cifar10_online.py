@@ -1,0 +1,73 @@
+# Networks that teach each other or themselves, on a CPU, where there is something to regularise.
+# The data is prepared as docs/results/cifar10.md says.
+title = 'CIFAR-10 at 16 pixels, 50 images a class: mutual, multi-exit and connection'
+prose = """
+500 images to train on, 90 epochs, so that networks overfit: what these methods can add is bounded
+by what an ensemble of their control has over the control's network (*ensemble* minus *top-1* of the
+control's row). Top-1 on the 10,000 test images after the last epoch; of two networks, *top-1* is
+the first one's.
+
+Controls differ from their methods in the terms that distil alone. *Independent* is two networks
+with `beta=0`, *deep supervision* two with the auxiliary classifiers of DCM and `beta=gamma=0`.
+"""
+
+metrics = [
+    dict(key='accuracy/top1', label='top-1 (%)'),
+    dict(key='accuracy/net2_top1', label='net 2'),
+    dict(key='accuracy/exit1_top1', label='exit 1'),
+    dict(key='accuracy/exit2_top1', label='exit 2'),
+    dict(key='accuracy/teacher_top1', label='generated teacher'),
+    dict(key='accuracy/ensemble_top1', label='ensemble'),
+]
+seeds = [0, 1, 2, 3, 4, 5]
+options = {
+    'train_dataloader.dataset.type': 'mmkd.FewImages',
+    'train_dataloader.dataset.per_class': 50,
+    'train_cfg.max_epochs': 90,
+    'train_cfg.val_interval': 90,
+    'param_scheduler.1.T_max': 90,
+}
+
+_no_dcm = {'model.objective.beta': 0.0, 'model.objective.gamma': 0.0}
+_ce = {'model.objective.type': 'mmkd.ExitCELoss'}
+# ONE's KL grows over 80 of 300 epochs.
+_one_ramp = {
+    'model.objective.schedules.kd.warmup': 24,
+    'model.objective.schedules.kd.ramp': 'sigmoid',
+}
+# Name: label, config, options, control.
+_rows = dict(
+    alone=('ResNet-8 alone', 'resnet8', {}, None),
+    independent_8=('ResNet-8 and 8, independent', 'dml_resnet8_resnet8', _no_dcm, None),
+    dml_8=('ResNet-8 and 8, DML', 'dml_resnet8_resnet8', {}, 'independent_8'),
+    deep_8=('ResNet-8 and 8, deep supervision', 'dcm_resnet8_resnet8', _no_dcm, 'independent_8'),
+    dcm_8=('ResNet-8 and 8, DCM', 'dcm_resnet8_resnet8', {}, 'deep_8'),
+    independent_14=('ResNet-8 and 14, independent', 'dml_resnet8_resnet14', _no_dcm, None),
+    dml_14=('ResNet-8 and 14, DML', 'dml_resnet8_resnet14', {}, 'independent_14'),
+    deep_14=(
+        'ResNet-8 and 14, deep supervision',
+        'dcm_resnet8_resnet14',
+        _no_dcm,
+        'independent_14',
+    ),
+    dcm_14=('ResNet-8 and 14, DCM', 'dcm_resnet8_resnet14', {}, 'deep_14'),
+    ce=('Exits, CE', 'exits_ce_resnet8', {}, 'alone'),
+    kd=('Exits, KD', 'exits_kd_resnet8', {}, 'ce'),
+    eed=('Exits, EED', 'exits_eed_resnet8', {}, 'ce'),
+    beed=('Exits, BEED', 'exits_beed_resnet8', {}, 'ce'),
+    byot_ce=("BYOT's exits, CE", 'byot_resnet8', _ce, 'alone'),
+    byot=('BYOT', 'byot_resnet8', {}, 'byot_ce'),
+    one_ce=('Three branches, CE', 'one_resnet8', _ce, 'alone'),
+    one=('ONE', 'one_resnet8', _one_ramp, 'one_ce'),
+    ecd=('ECD', 'ecd_resnet8', {}, 'alone'),
+    ecd_star=('ECD*', 'ecd_star_resnet8', {}, 'alone'),
+)
+rows = {
+    _name: dict(
+        label=_label,
+        config=f'mmkd::cifar10_16px/{_config}.py',
+        options=_options,
+        control=_control,
+    )
+    for _name, (_label, _config, _options, _control) in _rows.items()
+}

@@ -1,0 +1,67 @@
+"""On what something was measured."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from mmkd.version import __version__
+
+from .process import gpus, num_threads
+
+#: By the name that is imported, as the forks have other names in the registry.
+_PACKAGES = ('torch', 'mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'numpy')
+
+
+def _commit() -> str | None:
+    """The commit of a clone of mmkd, and whether it has changes."""
+    root = Path(__file__).parents[2]
+    if not (root / '.git').exists():
+        return None
+    git = ['git', '-C', str(root), 'describe', '--always', '--dirty', '--exclude=*']
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _package(name: str) -> str:
+    for distribution in (name, f'onedl-{name}', f'onedl-{name}ection'):
+        try:
+            found = version(distribution)
+        except PackageNotFoundError:
+            continue
+        return f'{distribution} {found}'
+    return f'{name} of unknown version'
+
+
+def _processor() -> str:
+    try:
+        found = re.search(r'^model name\s*: (.*)$', Path('/proc/cpuinfo').read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1] if found else platform.machine()
+
+
+def environment(jobs: int) -> dict[str, str | Sequence[str]]:
+    """Versions and hardware, as they are now.
+
+    Args:
+        jobs (int): How many processes run at once.
+    """
+    commit = _commit()
+    mmkd = f'mmkd {__version__}' + (f' ({commit})' if commit else '')
+    devices = [torch.cuda.get_device_name(index) for index in range(len(gpus()))]
+    cores = len(os.sched_getaffinity(0))
+    return dict(
+        versions=[mmkd, f'Python {platform.python_version()}', *map(_package, _PACKAGES)],
+        hardware=[f'{cores} cores of {_processor()}', *(devices or ['no GPU'])],
+        processes=f'{jobs} runs at once, OMP_NUM_THREADS={num_threads()}',
+    )

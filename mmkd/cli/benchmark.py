@@ -1,0 +1,114 @@
+"""Run a matrix of trainings, config by seed, and write a page with intervals of confidence.
+
+The runs are done with `mmkd train` and `mmkd test`, one a GPU or, without, as many as there are
+cores. What is done is kept in the work directory: the same command after a kill or a failure skips
+it, and continues what was begun. JSON and page are written again after every run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmkd.benchmark.matrix import Matrix, read_matrix
+from mmkd.benchmark.page import collect, render, write
+from mmkd.benchmark.process import num_jobs
+from mmkd.benchmark.runs import Run, Runner, all_runs, expected_seconds
+from mmkd.files import write_whole
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('matrix', help='matrix file, such as mmkd::benchmark/demo_digits.py')
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        help='folder with one folder a run (default: work_dirs/benchmark/NAME)',
+    )
+    parser.add_argument('--out', type=Path, help='folder of NAME.json and NAME.md (the work dir)')
+    parser.add_argument('--only', nargs='+', metavar='ROW', help='run these rows, and teachers')
+    parser.add_argument('--jobs', type=int, help='processes at once (default: one a GPU or core)')
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument('--dry-run', action='store_true', help='list what would be run')
+    modes.add_argument('--render', action='store_true', help='write the page from the JSON again')
+    args = parser.parse_args(argv)
+    if args.jobs is not None and args.jobs < 1:
+        parser.error(f'--jobs must be 1 or more, found {args.jobs}')
+    return args
+
+
+def _minutes(seconds: float | None) -> str:
+    return 'time unknown' if seconds is None else f'{seconds / 60:.1f} min'
+
+
+def listing(runs: Sequence[Run], jobs: int) -> str:
+    """What ``--dry-run`` prints: every command with its state and time, and the sum."""
+    expected = expected_seconds(runs)
+    lines, left, unknown = [], 0.0, 0
+    for run in runs:
+        record = run.record
+        if 'metrics' in record:
+            state = 'done'
+        else:
+            seconds = expected[run.row.name]
+            left += seconds or 0
+            unknown += seconds is None
+            state = f'{"continue" if record else "to do"}, {_minutes(seconds)}'
+        lines.append(f'{state}: mmkd {shlex.join(run.training())}')
+    count = sum('metrics' not in run.record for run in runs)
+    total = f'{count} of {len(runs)} runs to do'
+    if count > unknown:
+        total += f', {_minutes(left)} one after the other, {_minutes(left / jobs)} with {jobs} jobs'
+    if unknown:
+        total += f'; time unknown of {unknown}, whose rows have no run that is done'
+    return '\n'.join([*lines, total])
+
+
+def render_again(matrix: Matrix, folder: Path) -> Path:
+    """Write the page from the JSON file, with the texts of the matrix file."""
+    path = folder / f'{matrix.name}.json'
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'--render: there is no {path}; run the matrix first, or give --out'
+        )
+    page = path.with_suffix('.md')
+    write_whole(page, render(matrix, json.loads(path.read_text())).encode())
+    return page
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    matrix = read_matrix(args.matrix)
+    work_dir = args.work_dir or Path('work_dirs/benchmark', matrix.name)
+    out, jobs = args.out or work_dir, args.jobs or num_jobs()
+    if args.render:
+        print(render_again(matrix, out))
+        return
+    runs, everything = all_runs(matrix, work_dir, args.only), all_runs(matrix, work_dir)
+    if args.dry_run:
+        print(listing(runs, jobs))
+        return
+    # Ended as by Ctrl-C, with the trainings.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    command = f'mmkd benchmark {args.matrix}'
+    for name in ('work_dir', 'out'):
+        if getattr(args, name) is not None:
+            command += f' --{name.replace("_", "-")} {getattr(args, name)}'
+
+    def refresh(run: Run | None = None) -> list[Path]:
+        return write(matrix, collect(everything, command), out)
+
+    runner = Runner(runs, jobs)
+    print(f'{len(runs) - len(runner.todo)} of {len(runs)} runs are done')
+    failures = runner.run(refresh)
+    print('\n'.join(map(str, refresh())))
+    if failures:
+        raise SystemExit(
+            f'{len(failures)} runs failed, the same command tries again: {failures[0]}'
+        )
