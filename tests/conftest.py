@@ -20,7 +20,7 @@ from mmengine.registry import DefaultScope
 import mmkd  # noqa: F401
 from mmkd.registry import MODELS
 
-# MMEngine reads all metafiles of a package, four fifths of its time, for every base that lies there.
+# MMEngine reads all metafiles of a package for every base that lies there, most of its time.
 mmengine.config.utils.load = functools.cache(mmengine.config.utils.load)
 
 _CLASSIFIER = dict(

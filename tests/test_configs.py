@@ -31,11 +31,15 @@ OFFLINE = (
 
 def load(name):
     cfg = Config.fromfile(CONFIGS / name)
-    for teacher in [cfg.model.get('teacher'), *(cfg.model.get('teachers') or {}).values()]:
-        if teacher:
-            check_weights(teacher.config, teacher.get('checkpoint'))
-            teacher.checkpoint = 'a file that the test does not read'
+    for teacher in teachers(cfg):
+        check_weights(teacher.config, teacher.get('checkpoint'))
+        teacher.checkpoint = 'a file that the test does not read'
     return cfg
+
+
+def teachers(cfg):
+    of_model = [cfg.model.get('teacher'), *(cfg.model.get('teachers') or {}).values()]
+    return [teacher for teacher in of_model if teacher]
 
 
 @cache
@@ -204,12 +208,18 @@ FAMILIES = (
     'name', [n if n in FAMILIES else pytest.param(n, marks=pytest.mark.full) for n in NAMES]
 )
 def test_config_trains_and_evaluates(name, no_weights, coco_folder, tmp_path):
-    cfg = load(name)
+    step(load(name), name, coco_folder, tmp_path)
+
+
+def step(cfg, name, coco_folder, folder):
+    """Train and evaluate on next to nothing, with random weights of teachers."""
+    for teacher in teachers(cfg):
+        teacher.checkpoint = 'a file that the test does not read'
     without_pretrained(cfg.model)
     shrink(cfg, coco_folder)
-    cfg.work_dir = str(tmp_path)
+    cfg.work_dir = str(folder)
     # Loggers and visualizers are found by name, also those of an earlier test and its folder.
-    cfg.experiment_name = cfg.visualizer.name = name.replace('/', '_')
+    cfg.experiment_name = cfg.visualizer.name = name.replace('/', '_').replace(' ', '_')
     runner = Runner.from_cfg(cfg)
     runner.train()
     history = runner.message_hub.log_scalars
@@ -217,8 +227,8 @@ def test_config_trains_and_evaluates(name, no_weights, coco_folder, tmp_path):
         assert np.isfinite(history[f'train/{term.key}'].data[0]).all()
     assert runner.iter >= 1
     for index in range(num_students(cfg)):
-        path = published_path(tmp_path / 'student.pth', index)
+        path = published_path(folder / 'student.pth', index)
         assert path.exists() == (distiller(cfg) is not None)
     if distiller(cfg) is not None and cfg.default_hooks.checkpoint.get('save_best'):
-        best = torch.load(tmp_path / 'best_student.pth')['state_dict']
-        assert best.keys() == torch.load(tmp_path / 'student.pth')['state_dict'].keys()
+        best = torch.load(folder / 'best_student.pth')['state_dict']
+        assert best.keys() == torch.load(folder / 'student.pth')['state_dict'].keys()

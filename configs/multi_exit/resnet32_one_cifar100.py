@@ -19,7 +19,7 @@ model = dict(
         ]
         * 2,
     ),
-    # The authors' code and its script for this network: the KL grows from 0.007 to 1 over 80 epochs.
+    # The authors' code and script for this network: the KL grows from 0.007 to 1 over 80 epochs.
     objective=dict(
         type='mmkd.ONELoss',
         tap='backbone.layer2',
