@@ -10,7 +10,9 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import DictAction
+from mmengine.registry import PARAM_SCHEDULERS
 
 from mmkd.cli.launch import add_common_arguments, load_config
 from mmkd.registry import MODELS
@@ -163,6 +165,31 @@ def test_options_train_and_evaluate(row, name, coco_folder, tmp_path, monkeypatc
     monkeypatch.setattr('mmkd.distillers.teacher.load_plain', lambda *args: {})
     cfg = copy.deepcopy(resolve(name, tuple(option_words(row))))
     stepping().step(cfg, f'{name} {row["row"]}', coco_folder, tmp_path)
+
+
+def rates(options, epochs):
+    """Learning rates of the first epochs, over the initial one."""
+    cfg = resolve('ecd/resnet110_cifar100', options)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedulers = [
+        PARAM_SCHEDULERS.build(scheduler, default_args=dict(optimizer=optimizer))
+        for scheduler in copy.deepcopy(cfg.param_scheduler)
+    ]
+    found = []
+    for _ in range(epochs):
+        found.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    return found
+
+
+def test_ecd_warms_up_by_options_only():
+    steps = [1.0] * 100 + [0.1] * 50 + [0.01] * 50
+    assert rates((), 200) == pytest.approx(steps)
+    (row,) = (row for row in ROWS if row['row'] == 'Table 1, warm-up')
+    steps[:5] = [0.1, 0.325, 0.55, 0.775, 1.0]
+    assert rates(tuple(option_words(row)), 200) == pytest.approx(steps)
 
 
 def test_a_wrong_value_is_found():
