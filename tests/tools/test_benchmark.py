@@ -13,7 +13,7 @@ MATRIX = """
 title = 'Tiny'
 metrics = [dict(key='accuracy/top1', label='top-1 (%)')]
 seeds = [0, 1]
-options = {'train_cfg.max_epochs': 2, 'param_scheduler.T_max': 2}
+options = {'train_cfg.max_epochs': 2, 'param_scheduler.1.end': 30}
 teachers = dict(
     big=dict(
         label='Teacher',
@@ -188,7 +188,7 @@ def test_render_takes_texts_of_the_matrix_and_a_changed_run_is_refused(in_proces
     (tmp_path / 'm.py').write_text(matrix.replace("'Tiny'", "'Small'"))
     in_process('--render')
     assert (tmp_path / 'runs/m.md').read_text().startswith('# Small\n')
-    (tmp_path / 'm.py').write_text(matrix.replace("T_max': 2", "T_max': 3"))
+    (tmp_path / 'm.py').write_text(matrix.replace("end': 30", "end': 31"))
     with pytest.raises(ValueError, match=r'runs/alone_seed0/run\.json is of a run with options='):
         in_process()
 
