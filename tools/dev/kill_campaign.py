@@ -65,7 +65,9 @@ model = dict(teacher=dict(checkpoint={teacher!r}), losses=dict(_delete_=True, te
 train_dataloader = dict(batch_size=32, dataset=dict(indices=128))
 val_dataloader = dict(dataset=dict(indices=64))
 train_cfg = dict(max_epochs={epochs}, val_interval={val_interval})
-param_scheduler = dict(T_max={epochs})
+param_scheduler = dict(
+    _delete_=True, type='CosineAnnealingLR', T_max={epochs}, convert_to_iter_based=True
+)
 default_hooks = dict(checkpoint=dict({checkpoint}))
 {more}
 """
