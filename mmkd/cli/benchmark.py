@@ -106,7 +106,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     runner = Runner(runs, jobs)
     print(f'{len(runs) - len(runner.todo)} of {len(runs)} runs are done')
-    failures = runner.run(refresh)
+    try:
+        failures = runner.run(refresh)
+    except KeyboardInterrupt:
+        raise SystemExit('stopped, with what it ran; the same command goes on from there') from None
     print('\n'.join(map(str, refresh())))
     if failures:
         raise SystemExit(
