@@ -17,6 +17,7 @@ from mmkd.version import __version__
 
 from .process import gpus, num_threads
 
+
 def _commit() -> str | None:
     """The commit of a clone of mmkd, and whether it has changes."""
     root = Path(__file__).parents[2]
