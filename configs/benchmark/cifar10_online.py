@@ -7,8 +7,10 @@ by what an ensemble of their control has over the control's network (*ensemble* 
 control's row). Top-1 on the 10,000 test images after the last epoch; of two networks, *top-1* is
 the first one's.
 
-Controls differ from their methods in the terms that distil alone. *Independent* is two networks
-with `beta=0`, *deep supervision* two with the auxiliary classifiers of DCM and `beta=gamma=0`.
+*Independent* is two networks with `beta=0`, *deep supervision* two with the auxiliary classifiers
+of DCM and `beta=gamma=0`; CE, with exits or branches, is their classification losses alone. Each
+method's control is what it is without the terms that distil; that of CE, ECD and ECD* is the
+network alone, that of deep supervision the independent networks.
 """
 
 metrics = [

@@ -12,12 +12,10 @@ from pathlib import Path
 
 import torch
 
+from mmkd.stack import installed_stack
 from mmkd.version import __version__
 
 from .process import gpus, num_threads
-
-#: By the name that is imported, as the forks have other names in the registry.
-_PACKAGES = ('torch', 'mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'numpy')
 
 
 def _commit() -> str | None:
@@ -33,13 +31,10 @@ def _commit() -> str | None:
 
 
 def _package(name: str) -> str:
-    for distribution in (name, f'onedl-{name}', f'onedl-{name}ection'):
-        try:
-            found = version(distribution)
-        except PackageNotFoundError:
-            continue
-        return f'{distribution} {found}'
-    return f'{name} of unknown version'
+    try:
+        return f'{name} {version(name)}'
+    except PackageNotFoundError:  # on a PYTHONPATH
+        return f'{name} of unknown version'
 
 
 def _processor() -> str:
@@ -57,11 +52,13 @@ def environment(jobs: int) -> dict[str, str | Sequence[str]]:
         jobs (int): How many processes run at once.
     """
     commit = _commit()
+    stack = installed_stack()
+    packages = ('torch', *stack.others, stack.mmcv, 'numpy')
     mmkd = f'mmkd {__version__}' + (f' ({commit})' if commit else '')
     devices = [torch.cuda.get_device_name(index) for index in range(len(gpus()))]
     cores = len(os.sched_getaffinity(0))
     return dict(
-        versions=[mmkd, f'Python {platform.python_version()}', *map(_package, _PACKAGES)],
+        versions=[mmkd, f'Python {platform.python_version()}', *map(_package, packages)],
         hardware=[f'{cores} cores of {_processor()}', *(devices or ['no GPU'])],
         processes=f'{jobs} runs at once, OMP_NUM_THREADS={num_threads()}',
     )
