@@ -6,14 +6,10 @@ model = dict(
     student=dict(
         type='mmkd.MultiExitClassifier',
         model=_base_.model,
+        exit_type='mmkd.BottleneckExit',
         exits=[
-            dict(
-                tap='backbone.layer1',
-                type='mmkd.BottleneckExit',
-                in_channels=16,
-                channels=(32, 64),
-            ),
-            dict(tap='backbone.layer2', type='mmkd.BottleneckExit', in_channels=32, channels=(64,)),
+            dict(tap='backbone.layer1', in_channels=16, channels=(32, 64)),
+            dict(tap='backbone.layer2', in_channels=32, channels=(64,)),
         ],
     ),
     objective=dict(type='mmkd.ExitCELoss'),
