@@ -310,7 +310,10 @@ COMMANDS = [
     (['train', 'nope.py'], r"CONFIG: there is no file 'nope\.py'"),
     (['train', 'mmkd::nope.py'], r"CONFIG: there is no config 'mmkd::nope\.py'"),
     (['train', 'CONFIG', '--resume', 'nope.pth'], r"--resume: there is no file 'nope\.pth'"),
-    (['train', 'CONFIG', '--resume', 'TEACHER'], r'--resume: .* has no state_dict and no meta'),
+    (
+        ['train', 'CONFIG', '--resume', 'TEACHER'],
+        r'--resume: .* has no state_dict and no meta and no message_hub',
+    ),
     (['train', 'CONFIG', '--launcher', 'slurm'], r'--launcher slurm: .*no SLURM_PROCID'),
     (['train', 'CONFIG', '--cfg-options', 'model.losses.kd.tau=-1'], r'losses\.kd: .*found tau=-1'),
     (

@@ -50,5 +50,5 @@ class Bar:
         if not self._done:
             return ''
         elapsed = time.monotonic() - self._start
-        seconds = elapsed * max(0, self._total - self._done) / self._done
-        return f'about {seconds // 60:.0f}:{seconds % 60:02.0f} min left'
+        seconds = round(elapsed * max(0, self._total - self._done) / self._done)
+        return f'about {seconds // 60}:{seconds % 60:02} min left'

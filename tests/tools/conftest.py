@@ -55,6 +55,7 @@ def tool(tmp_path_factory):
         process.join(600)
         if process.exitcode is None:
             process.kill()
+            raise TimeoutError(f'{script} runs for more than 600 seconds')
         return process.exitcode, output.read_text()
 
     def run(name, *args, ok=True, env=None, cwd=REPO):
