@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import functools
+import gc
 import json
 import socket
 from collections import OrderedDict
 
 import cv2
+import mmengine.config.config
 import mmengine.config.utils
 import numpy as np
 import pytest
@@ -22,6 +24,15 @@ from mmkd.registry import MODELS
 
 # MMEngine reads all metafiles of a package for every base that lies there, most of its time.
 mmengine.config.utils.load = functools.cache(mmengine.config.utils.load)
+# It has yapf lay out a config each time it is saved, most of the time of a run of two steps.
+mmengine.config.config.FormatCode = lambda text, style_config: (text, False)
+
+
+def pytest_collection_finish():
+    """Spare collections what stays: MMEngine collects for each data set, half a second."""
+    gc.collect()
+    gc.freeze()
+
 
 _CLASSIFIER = dict(
     type='ImageClassifier',

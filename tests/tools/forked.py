@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import runpy
 import sys
 from pathlib import Path
 
+import mmengine.config.config
+
 
 def run_script(script: str, args: list[str], folder: Path, output: Path) -> None:
-    """What ``cd FOLDER && python SCRIPT ARGS > OUTPUT 2>&1`` does."""
+    """What ``cd FOLDER && python SCRIPT ARGS > OUTPUT 2>&1`` does; saves configs in one line."""
+    gc.freeze()
+    mmengine.config.config.FormatCode = lambda text, style_config: (text, False)
     with open(output, 'w') as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
