@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import inspect
 import math
 import os
 import shlex
@@ -24,8 +23,8 @@ from mmengine.config import Config
 from mmkd import recipes
 from mmkd.cli.launch import is_first_process
 from mmkd.cli.train import add_training_arguments, train
-from mmkd.distillers import OfflineDistiller
 from mmkd.engine.config import read_config
+from mmkd.models.image_shape import DEFAULT_SHAPE
 from mmkd.publish import distiller
 from mmkd.recipes import Compared, Pair, Point, Recipe, Reference, UnfitError
 
@@ -231,8 +230,7 @@ def write_config(
     weight = recipe.student_loss_weight.get(pair.student.kind)
     if weight is not None:
         model['student_loss_weight'] = weight
-    default = inspect.signature(OfflineDistiller).parameters['input_shape'].default
-    if pair.student.input_shape != default:
+    if pair.student.input_shape != DEFAULT_SHAPE:
         model['input_shape'] = pair.student.input_shape
     entries['model'] = model
     text = [f'_base_ = {_locate(args.student, folder)!r}', '']

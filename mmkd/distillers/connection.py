@@ -198,8 +198,9 @@ class ConnectionDistiller(TermDistiller):
             both networks are trained side by side.
         losses (dict[str, dict], optional): Further terms.
         teachers (dict[str, dict], optional): Frozen teachers by name (:class:`Teacher`).
-        input_shape (tuple[int]): Shape (C, H, W) of the dummy image of the dry forward that checks
-            taps, points and shapes at construction. Defaults to (3, 64, 64).
+        input_shape (tuple[int], optional): Shape (C, H, W) of the dummy image of the dry forward
+            that checks taps, points and shapes at construction. Defaults to what the networks were
+            made for (:func:`~mmkd.models.image_shape.image_shape`).
         data_preprocessor (dict, optional): See :class:`BaseDistiller`.
 
     Raises:
@@ -225,7 +226,7 @@ class ConnectionDistiller(TermDistiller):
         connections: dict | None = None,
         losses: dict[str, dict] | None = None,
         teachers: dict[str, dict] | None = None,
-        input_shape: tuple[int, int, int] = (3, 64, 64),
+        input_shape: tuple[int, int, int] | None = None,
         data_preprocessor: dict | None = None,
     ) -> None:
         super().__init__(student, losses or {}, teachers or {}, data_preprocessor)
@@ -243,6 +244,7 @@ class ConnectionDistiller(TermDistiller):
         self.teacher = _call('teacher_generator', generate_teacher, self.student, teacher_generator)
         self.points: list[str] = []
         self.connections = Connections({})
+        input_shape = self._input_shape(input_shape)
         if connections is not None:
             _call('connections', self._connect, input_shape, connections)
         self.eval()

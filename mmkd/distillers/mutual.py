@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -88,7 +89,9 @@ class MutualDistiller(Distiller):
                     f'model.networks[0], {first}; all see the same batch: give one '
                     'data_preprocessor at the top level of the config'
                 )
-        networks = [_build(network, index) for index, network in enumerate(networks)]
+        for index, network in enumerate(networks):
+            with _named(index):
+                networks[index] = MultiExitClassifier(**network)
         super().__init__(data_preprocessor=networks[0].data_preprocessor)
         self.networks = ModuleList(networks)
         self.objective = build('model.objective', objective, nn.Module, _EXAMPLE)
@@ -113,11 +116,10 @@ class MutualDistiller(Distiller):
     @torch.no_grad()
     def _build_objective(self) -> None:
         """Let the objective see the shapes it will get, in a forward of a dummy batch."""
-        with evaluating(self):
-            logits = [
-                network.outputs(torch.zeros(2, *network.input_shape)).logits
-                for network in self.networks
-            ]
+        logits = []
+        for index, network in enumerate(self.networks):
+            with evaluating(network), _named(index):
+                logits.append(_dry_logits(network))
         try:
             self.objective.build(logits)
         except (TypeError, ValueError) as error:
@@ -182,8 +184,33 @@ class MutualDistiller(Distiller):
         return self.student(inputs, data_samples, mode=mode)
 
 
-def _build(network: dict, index: int) -> MultiExitClassifier:
+@contextmanager
+def _named(index: int) -> Iterator[None]:
     try:
-        return MultiExitClassifier(**network)
+        yield
     except (RuntimeError, TypeError, ValueError) as error:
         raise type(error)(f'model.networks[{index}]: {error}') from error
+
+
+def _dry_logits(network: MultiExitClassifier) -> list[Tensor]:
+    """Logits of all classifiers of a network for a dummy batch.
+
+    Raises:
+        ValueError: If the network does not run on it, or a classifier gives something else.
+    """
+    shape = network.input_shape
+    try:
+        logits = network.outputs(torch.zeros(2, *shape)).logits
+    except (AssertionError, IndexError, RuntimeError) as error:
+        raise ValueError(
+            f'the forward of images of {shape} failed: {str(error) or type(error).__name__}; set '
+            'input_shape beside model to a size that the network takes'
+        ) from error
+    for name, z in zip(network.names, logits, strict=True):
+        if not isinstance(z, Tensor) or z.ndim != 2:
+            found = tuple(z.shape) if isinstance(z, Tensor) else f'a {type(z).__name__}'
+            raise ValueError(
+                f'{name} gives {found} where logits of (N, num_classes) are expected; use a head '
+                'with one classifier'
+            )
+    return logits

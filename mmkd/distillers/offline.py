@@ -39,8 +39,9 @@ class OfflineDistiller(TermDistiller):
             heads, all that is not the backbone, where names and shapes are the same: the
             inheriting strategy of the configs of FGD and MGD, under their name. Needs a single
             teacher. Defaults to False.
-        input_shape (tuple[int]): Shape (C, H, W) of the dummy image of the dry forward that checks
-            taps and shapes at construction. Defaults to (3, 64, 64).
+        input_shape (tuple[int], optional): Shape (C, H, W) of the dummy image of the dry forward
+            that checks taps and shapes at construction. Defaults to what the networks were made
+            for (:func:`~mmkd.models.image_shape.image_shape`).
         data_preprocessor (dict, optional): See :class:`BaseDistiller`.
 
     Raises:
@@ -63,7 +64,7 @@ class OfflineDistiller(TermDistiller):
         teachers: dict[str, dict] | None = None,
         student_loss_weight: float = 1.0,
         init_student: bool = False,
-        input_shape: tuple[int, int, int] = (3, 64, 64),
+        input_shape: tuple[int, int, int] | None = None,
         data_preprocessor: dict | None = None,
     ) -> None:
         check_arguments('model', OfflineDistiller, dict(student_loss_weight=student_loss_weight))

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmkd.models.image_shape import image_shape
 from mmkd.models.multi_exit import evaluating
 from mmkd.taps import Taps, parse, tensors
 
@@ -165,14 +166,21 @@ class TermDistiller(BaseDistiller):
         """Data samples of the dry forward's two images, if the models need any."""
         return None
 
-    def _build_losses(self, input_shape: tuple[int, int, int]) -> None:
-        """Let every loss see the shapes it will get, in a forward of a dummy batch."""
-        is_shape = isinstance(input_shape, Sequence) and len(input_shape) == 3
-        if not is_shape or not all(isinstance(n, int) and n > 0 for n in input_shape):
+    def _input_shape(self, given: Sequence[int] | None) -> tuple[int, int, int]:
+        """Shape (C, H, W) of the dummy image: as given, or what the networks were made for."""
+        if given is None:
+            return image_shape(self.student, *(t.model for t in self.teachers.values()))
+        is_shape = isinstance(given, Sequence) and len(given) == 3
+        if not is_shape or not all(isinstance(n, int) and n > 0 for n in given):
             raise ValueError(
-                f'model.input_shape={input_shape!r}, expected channels, height and width, such as '
+                f'model.input_shape={given!r}, expected channels, height and width, such as '
                 '(3, 64, 64)'
             )
+        return tuple(given)
+
+    def _build_losses(self, input_shape: Sequence[int] | None) -> None:
+        """Let every loss see the shapes it will get, in a forward of a dummy batch."""
+        input_shape = self._input_shape(input_shape)
         for term in self.terms:
             try:
                 self._check_term(term)

@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModel, ModuleList
+from mmpretrain.models.heads import ClsHead
 from torch import Tensor, nn
 
 from mmkd.registry import MODELS
 from mmkd.taps import Taps
 
 from .early_exit import early_exit
+from .image_shape import image_shape
 
 #: Name of a network's own classifier among its outputs.
 MAIN = 'main'
@@ -29,7 +31,8 @@ class Outputs:
 
     Args:
         logits (list[Tensor]): (N, num_classes) each.
-        features (list[Tensor]): The map that each classifier pools, (N, C_e, H_e, W_e).
+        features (list[Tensor]): The map that each classifier pools, (N, C_e, H_e, W_e), or what it
+            has in place of one; of a network without exits none.
     """
 
     logits: list[Tensor]
@@ -56,24 +59,26 @@ class MultiExitClassifier(BaseModel):
     be taken away without touching it.
 
     Args:
-        model (dict): Config of an mmpretrain ``ImageClassifier`` with a linear head.
+        model (dict): Config of an mmpretrain ``ImageClassifier``.
         exits (sequence of dict): From shallow to deep. Each is the config of an
             :class:`~mmkd.models.exits.Exit` plus ``tap``, the path where it starts
             (:class:`~mmkd.taps.Tap`). ``num_classes`` is the head's unless given.
         exit_type (str, optional): Type of the exits that give none.
-        feature_tap (str): Path of the network's own last map, which objectives compare with the
-            exits'; of a tuple the last. Defaults to ``'neck:input'``, what the pooling sees.
+        feature_tap (str, optional): Path of the network's own last map, which objectives compare
+            with the exits'; of a tuple the last. Defaults to ``'neck:input'``, what the pooling
+            sees, or without a neck ``'backbone'``.
         threshold (float or sequence of float, optional): Confidence, of all exits or of each, from
             which on a sample leaves by an exit in prediction (:func:`early_exit`). Defaults to
             None, all outputs are computed.
-        input_shape (tuple[int]): Shape (C, H, W) of the dummy image of the dry forward that checks
-            taps and channels at construction. Defaults to (3, 64, 64).
+        input_shape (tuple[int], optional): Shape (C, H, W) of the dummy image of the dry forward
+            that checks taps and channels at construction. Defaults to what the network was made for
+            (:func:`~mmkd.models.image_shape.image_shape`).
         data_preprocessor (dict, optional): Used if ``model`` has none of its own.
 
     Raises:
-        ValueError: If a tap names no module or one that runs several times, an exit does not fit
-            what it gives, a deep exit stands before a shallow one, or there is not one threshold
-            for each exit.
+        ValueError: If the head's loss is not one of its logits, a tap names no module or one that
+            runs several times, an exit does not fit what it gives, a deep exit stands before a
+            shallow one, or there is not one threshold for each exit.
 
     Example:
         >>> model = dict(
@@ -87,9 +92,9 @@ class MultiExitClassifier(BaseModel):
         model: dict,
         exits: Sequence[dict] = (),
         exit_type: str | None = None,
-        feature_tap: str = 'neck:input',
+        feature_tap: str | None = None,
         threshold: float | Sequence[float] | None = None,
-        input_shape: tuple[int, int, int] = (3, 64, 64),
+        input_shape: tuple[int, int, int] | None = None,
         data_preprocessor: dict | None = None,
     ) -> None:
         model = copy.deepcopy(model)
@@ -97,16 +102,14 @@ class MultiExitClassifier(BaseModel):
             model.setdefault('data_preprocessor', data_preprocessor)
         model = MODELS.build(model)
         super().__init__(data_preprocessor=model.data_preprocessor)
-        if not isinstance(getattr(getattr(model, 'head', None), 'fc', None), nn.Linear):
-            raise ValueError(
-                'MultiExitClassifier: model.head needs a linear classifier `fc`, as '
-                f'LinearClsHead has; found {type(getattr(model, "head", None)).__name__}'
-            )
+        _check_head(model)
         self.model = model
         self.exits = ModuleList()
         self.taps = []
         for index, cfg in enumerate(exits):
-            cfg = {'_scope_': 'mmkd', 'num_classes': model.head.fc.out_features, **cfg}
+            cfg = {'_scope_': 'mmkd', **cfg}
+            if hasattr(model.head, 'num_classes'):
+                cfg.setdefault('num_classes', model.head.num_classes)
             if 'type' not in cfg:
                 cfg['type'] = exit_type
             if not cfg.get('tap'):
@@ -131,8 +134,12 @@ class MultiExitClassifier(BaseModel):
                 f'MultiExitClassifier: threshold={list(threshold)} for {len(self.exits)} exits; '
                 'give one number for all, or one for each'
             )
-        self.feature_tap, self.threshold, self.input_shape = feature_tap, threshold, input_shape
-        self._check()
+        if feature_tap is None:
+            feature_tap = 'neck:input' if model.with_neck else 'backbone'
+        self.feature_tap, self.threshold = feature_tap, threshold
+        self.input_shape = input_shape or image_shape(model)
+        if self.exits:
+            self._check()
 
     @property
     def names(self) -> list[str]:
@@ -173,6 +180,8 @@ class MultiExitClassifier(BaseModel):
         Args:
             inputs (Tensor): Normalised batch, (N, C, H, W).
         """
+        if not self.exits:
+            return Outputs(logits=[self.model(inputs, mode='tensor')], features=[])
         with Taps(self.model, [*self.taps, self.feature_tap]) as record:
             logits = self.model(inputs, mode='tensor')
         exits = [run(record[tap]) for run, tap in zip(self.exits, self.taps, strict=True)]
@@ -232,6 +241,22 @@ class MultiExitClassifier(BaseModel):
         for sample, index in zip(samples, taken.tolist(), strict=True):
             sample.set_field(self.names[index], 'exit')
         return samples
+
+
+def _check_head(model: nn.Module) -> None:
+    """Raise if the losses of a classifier are not those of one tensor of logits.
+
+    Exits and peers are compared by logits, and classified by the head's loss on theirs.
+    """
+    head = getattr(model, 'head', None)
+    # Made for distillation, a head of mmpretrain refuses to train.
+    without = getattr(head, 'distillation', None) is False
+    if isinstance(head, ClsHead) and (type(head).loss is ClsHead.loss or without):
+        return
+    raise ValueError(
+        f'model.head is a {type(head).__name__}, whose loss is not that of its logits alone, so '
+        'there is nothing that exits and peers could share; give one such as LinearClsHead'
+    )
 
 
 def predictions(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from mmengine.config import Config
 from mmpretrain.models import ImageClassifier
 from torch import Tensor, nn
 
+from mmkd.models.image_shape import DEFAULT_SHAPE, image_size
 from mmkd.publish import plain_model
 from mmkd.registry import MODELS
 
@@ -26,7 +26,7 @@ TWO_STAGE, ANCHOR_BASED, ANCHOR_FREE = 'two-stage', 'anchor-based', 'anchor-free
 #: known, total stride of a backbone made for such.
 _CIFAR_SIZE, _IMAGENET_STRIDE = 64, 32
 #: Side of the dummy image. A detector's is large enough to tell strides up to it apart.
-_CLASSIFIER_SIZE, _DETECTOR_SIZE = 64, 128
+_CLASSIFIER_SIZE, _DETECTOR_SIZE = DEFAULT_SHAPE[1], 128
 
 
 @dataclass(frozen=True)
@@ -268,11 +268,8 @@ def training_size(cfg: Config) -> int | None:
 
 def _sizes(models: list[nn.Module], size: int | None) -> list[int]:
     """Image sizes to try: the default, that of training, and what transformers are made for."""
-    sizes = [_CLASSIFIER_SIZE, size]
-    for model in models:
-        parameter = inspect.signature(type(model.backbone)).parameters.get('img_size')
-        made_for = getattr(model.backbone, 'img_size', parameter.default if parameter else None)
-        sizes.append(made_for[0] if isinstance(made_for, (tuple, list)) else made_for)
+    sizes = [_CLASSIFIER_SIZE, size, *(image_size(model) for model in models)]
+    sizes = [size[0] if isinstance(size, tuple) else size for size in sizes]
     return [size for size in dict.fromkeys(sizes) if size is not None]
 
 

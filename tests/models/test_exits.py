@@ -15,6 +15,7 @@ from mmkd.models import (
     LCTExit,
     LinearExit,
     TOFDExit,
+    TokenExit,
 )
 from mmkd.registry import MODELS
 
@@ -162,6 +163,25 @@ def test_features_are_rectified_and_the_classifier_sees_their_mean(structure):
     assert torch.allclose(logits, expected, atol=1e-6)
 
 
+def test_tokens_are_classified_by_the_first_or_by_all_of_them():
+    torch.manual_seed(0)
+    tokens = torch.randn(2, 5, 8)
+    others = torch.cat([tokens[:, :1], torch.randn(2, 4, 8)], dim=1)
+    shuffled = tokens[:, [3, 0, 4, 1, 2]]
+    cls, mean = (TokenExit(8, 3, pool=pool, channels=(6,)) for pool in ('cls', 'mean'))
+    assert cls(tokens)[0].shape == (2, 6)
+    torch.testing.assert_close(cls(tokens), cls(others))
+    torch.testing.assert_close(mean(tokens), mean(shuffled))
+    assert not torch.allclose(cls(tokens)[1], cls(shuffled)[1])
+    assert not torch.allclose(mean(tokens)[1], mean(others)[1])
+    # As a transformer ends: the norm of each token, and then the mean.
+    last = TokenExit(8, 3, pool='mean')
+    normed = (tokens - tokens.mean(-1, keepdim=True)) / (
+        tokens.var(-1, False)[..., None] + 1e-5
+    ).sqrt()
+    torch.testing.assert_close(last(tokens)[1], last.fc(normed.mean(1)))
+
+
 def test_branches_repeat_the_last_stage_with_weights_of_their_own():
     network = build('resnet32_one_cifar100.py')
     stage = network.model.backbone.layer3
@@ -200,6 +220,10 @@ def test_exits_are_initialised_with_the_network():
 
 
 def test_mistakes_are_named():
+    with pytest.raises(ValueError, match="pool='max', expected 'cls' or 'mean'"):
+        TokenExit(8, 3, pool='max')
+    with pytest.raises(ValueError, match=r'expected tokens .*\[0\]'):
+        TokenExit(8, 3)((torch.zeros(2, 5, 8), (1, 5)))
     with pytest.raises(ValueError, match=r'BottleneckExit: channels=\(8, 8\) and strides=\(2,\)'):
         BottleneckExit(3, (8, 8), 5, strides=(2,))
     with pytest.raises(ValueError, match=r'LCTExit: channels=\(\).*at least one block'):

@@ -152,9 +152,8 @@ class TestMistakesAreNamed:
     def test_in_the_network(self, classifier):
         with pytest.raises(ValueError, match="no module 'nek'.*neck"):
             build(classifier, feature_tap='nek:input')
-        classifier.head.type = 'StackedLinearClsHead'
-        classifier.head.mid_channels = [4]
-        with pytest.raises(ValueError, match='linear classifier.*StackedLinearClsHead'):
+        classifier.head = dict(type='MultiLabelLinearClsHead', num_classes=5, in_channels=8)
+        with pytest.raises(ValueError, match='head is a MultiLabelLinearClsHead.*LinearClsHead'):
             build(classifier)
 
     def test_training_without_a_distiller(self, network, images):

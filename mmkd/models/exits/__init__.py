@@ -10,7 +10,7 @@ from .stage_exits import (
     PreActExit,
     ResNetExit,
 )
-from .structures import BottleneckExit, BYOTExit, LCTExit, LinearExit, TOFDExit
+from .structures import BottleneckExit, BYOTExit, LCTExit, LinearExit, TOFDExit, TokenExit
 
 __all__ = [
     'APFCExit',
@@ -26,4 +26,5 @@ __all__ = [
     'PreActExit',
     'ResNetExit',
     'TOFDExit',
+    'TokenExit',
 ]

@@ -1,11 +1,11 @@
-"""The exits of multi-exit networks: bottleneck, BYOT, TOFD, LCT, linear."""
+"""The exits of multi-exit networks: bottleneck, BYOT, TOFD, LCT, linear, tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from mmcv.cnn import ConvModule
-from torch import nn
+from torch import Tensor, nn
 
 from mmkd.models.backbones.base import HE_INIT
 from mmkd.registry import MODELS
@@ -184,3 +184,68 @@ class LinearExit(Exit):
 
     def __init__(self, in_channels: int, num_classes: int) -> None:
         super().__init__(nn.Identity(), in_channels, num_classes)
+
+
+class _TokenPooling(nn.Module):
+    def __init__(self, pool: str) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, 0] if self.pool == 'cls' else x.mean(dim=1)
+
+
+@MODELS.register_module()
+class TokenExit(Exit):
+    """The class token, or the mean of all tokens, a norm and a linear classifier.
+
+    *Multi-Exit Vision Transformer for Dynamic Inference*, Bakhtiarnia et al., BMVC 2021, section 4:
+    with ``channels``, the class token and a perceptron, its MLP-EE. Without, what the transformer
+    itself ends with.
+
+    Args:
+        in_channels (int): Channels C of the tapped tokens, (N, L, C).
+        num_classes (int): Number of classes.
+        pool (str): ``'cls'``, the first token, or ``'mean'``. Defaults to ``'cls'``; networks
+            without a class token, such as Swin, need the mean.
+        channels (sequence of int): Of hidden layers, each with a GELU. Defaults to none.
+
+    Raises:
+        ValueError: If ``pool`` is another word.
+
+    Example:
+        >>> exits=[dict(tap='backbone.layers.5', type='mmkd.TokenExit', in_channels=192)]  # DeiT
+        >>> exits=[dict(tap='backbone.stages.2[0]', type='mmkd.TokenExit', in_channels=384,
+        ...             pool='mean')]  # Swin, whose stages give tokens and their height and width
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        pool: str = 'cls',
+        channels: Sequence[int] = (),
+    ) -> None:
+        if pool not in ('cls', 'mean'):
+            raise ValueError(f"TokenExit: pool={pool!r}, expected 'cls' or 'mean'")
+        layers = [nn.LayerNorm(in_channels), _TokenPooling(pool)]
+        for width in channels:
+            layers += [nn.Linear(in_channels, width), nn.GELU()]
+            in_channels = width
+        super().__init__(nn.Sequential(*layers), in_channels, num_classes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Classify from tapped tokens.
+
+        Args:
+            x (Tensor): (N, L, C).
+
+        Returns:
+            tuple[Tensor, Tensor]: What the classifier sees, (N, C), and logits, (N, num_classes).
+
+        Raises:
+            ValueError: If ``x`` is no tensor of tokens.
+        """
+        if not isinstance(x, Tensor) or x.ndim != 3:
+            raise ValueError('expected tokens (N, L, C); of a tuple, tap one element, such as [0]')
+        return super().forward(x)
