@@ -117,6 +117,10 @@ def parse(path: str) -> Tap:
     return _parsed(path) if isinstance(path, str) else Tap(path)
 
 
+class _AllReached(BaseException):
+    """Ends a forward of which nothing more is needed."""
+
+
 class Taps:
     """Record tapped tensors of a model while the context is open.
 
@@ -131,6 +135,8 @@ class Taps:
         paths (sequence of str): Tap paths, see :class:`Tap`.
         calls (dict[str, int], optional): How often the modules of some taps have to run. None is
             prescribed by default.
+        stop (bool): Whether the forward ends, and with it the context, when the modules of all taps
+            have run as often as ``calls`` says. Defaults to False.
 
     Raises:
         ValueError: If a path cannot be parsed or names no module of ``model``.
@@ -142,11 +148,19 @@ class Taps:
     """
 
     def __init__(
-        self, model: nn.Module, paths: Sequence[str], calls: Mapping[str, int] | None = None
+        self,
+        model: nn.Module,
+        paths: Sequence[str],
+        calls: Mapping[str, int] | None = None,
+        stop: bool = False,
     ) -> None:
         self._taps = {path: parse(path) for path in paths}
         self._modules = {path: tap.find(model) for path, tap in self._taps.items()}
         self._expected = calls or {}
+        #: Calls that are still to come, where the forward ends with the last; else None.
+        self._left = None
+        if stop and self._taps.keys() <= self._expected.keys():
+            self._left = sum(self._expected[path] for path in self._taps)
         self._records: dict[str, list[tuple[Any, list[tuple[Tensor, int]]]]] = {}
         self._undo: list[Callable[[], object]] = []
 
@@ -165,11 +179,16 @@ class Taps:
             self._undo.append(_wrap(module, before=called))
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *exc_info: object) -> bool:
         _undo(self._undo)
+        return error is _AllReached and self._left == 0
 
     def _called(self, tap: Tap, value: Any) -> Any:
         self._keep(tap.path, tap.pick(value))
+        if self._left is not None:
+            self._left -= 1
+            if self._left == 0 and not tap.parameter:
+                raise _AllReached
         return value
 
     def _keep(self, path: str, value: Any) -> None:

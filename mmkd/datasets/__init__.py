@@ -3,5 +3,6 @@
 from .digit_scenes import DigitScenes
 from .digits import Digits
 from .few_images import FewImages
+from .unlabelled import MarkUnlabelled
 
-__all__ = ['DigitScenes', 'Digits', 'FewImages']
+__all__ = ['DigitScenes', 'Digits', 'FewImages', 'MarkUnlabelled']

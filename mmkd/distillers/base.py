@@ -67,17 +67,28 @@ class Distiller(BaseModel, metaclass=ABCMeta):
         """
         return None
 
-    def check_data(self, classes: Sequence[str] | None, length: int) -> None:
+    def check_data(self, classes: Sequence[str] | None, length: int, labelled: str = 'all') -> None:
         """Refuse training data that does not fit what is trained, or a term.
 
         Args:
             classes (sequence of str, optional): Names of the classes, where the data has any.
             length (int): Number of samples.
+            labelled (str): Which samples have labels: ``'all'``, ``'some'`` or ``'none'``. Defaults
+                to ``'all'``.
 
         Raises:
             ValueError: If something does not fit.
         """
-        check_num_classes('model.student', self._warm_started(), classes)
+        self._check_labels(labelled)
+        if labelled != 'none':
+            check_num_classes('model.student', self._warm_started(), classes)
+
+    def _check_labels(self, labelled: str) -> None:
+        if labelled != 'all':
+            raise ValueError(
+                f'{labelled} of the training images have labels, and {type(self).__name__} needs '
+                'those of all; take mmkd.OfflineDistiller or mmkd.DetectionDistiller'
+            )
 
     def _warm_started(self) -> nn.Module:
         """The student that takes the weights of a plain model given as ``load_from``."""

@@ -21,7 +21,8 @@ from mmkd.registry import MODELS
 from mmkd.taps import Additions, Taps
 
 from .term_distiller import TermDistiller, dry
-from .terms import Term, detach, paths_of, read, shapes
+from .terms import Term, detach, shapes
+from .views import paths_of, read
 
 #: Names of the two trained networks in taps.
 STUDENT, TEACHER = 'student', 'teacher'

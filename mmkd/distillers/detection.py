@@ -18,7 +18,8 @@ from mmkd.taps import Taps, parse
 from .offline import OfflineDistiller
 from .teacher import Teacher
 from .term_distiller import run_features
-from .terms import Term, paths_of
+from .terms import Term
+from .views import paths_of
 
 _ROI = re.compile(r'roi_head\.(?P<kind>bbox|mask)_(head|roi_extractor)(\.(?P<stage>\d+))?(?!\w)')
 
@@ -284,6 +285,19 @@ class DetectionDistiller(OfflineDistiller):
                 f'({error}), with a distiller as without; set optim_wrapper.dtype to float16 on a '
                 'GPU, or take OptimWrapper in place of AmpOptimWrapper'
             ) from error
+
+    def _taps_in_losses(self, paths: list[str]) -> bool:
+        return any(in_a_loss(path) or roi_branch(path) for path in paths)
+
+    def _check_labels(self, labelled: str) -> None:
+        super()._check_labels(labelled)
+        for term in self.terms if labelled != 'all' else ():
+            if self._taps_in_losses(paths_of(term.student)):
+                raise ValueError(
+                    f'losses.{term.name}.student={term.student!r} is reached with the labels that '
+                    f'the student samples boxes by, and {labelled} of the training images have '
+                    'them; tap the backbone, the neck or a head before'
+                )
 
     def _run(
         self, model: nn.Module, paths: list[str], inputs: Tensor, data_samples: list | None

@@ -125,7 +125,8 @@ class MutualDistiller(Distiller):
         except (TypeError, ValueError) as error:
             raise type(error)(f'model.objective: {error}') from error
 
-    def check_data(self, classes: Sequence[str] | None, length: int) -> None:
+    def check_data(self, classes: Sequence[str] | None, length: int, labelled: str = 'all') -> None:
+        self._check_labels(labelled)
         for index, network in enumerate(self.networks):
             check_num_classes(f'model.networks[{index}].model', network, classes)
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from mmengine.dist import is_distributed
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmkd.build import check_arguments
 from mmkd.registry import MODELS
-from mmkd.taps import parse
+from mmkd.taps import Taps, parse
 
 from .term_distiller import ONLY, TermDistiller, only_features
-from .terms import Term, paths_of
+from .terms import Term
+from .views import paths_of
 
 
 @MODELS.register_module()
@@ -29,12 +33,16 @@ class OfflineDistiller(TermDistiller):
         student (dict): Model config of the student.
         losses (dict[str, dict]): The terms. Each is the config of a
             :class:`~mmkd.losses.DistillLoss` plus ``student`` and ``teacher``, a tap or a list of
-            taps (:class:`~mmkd.taps.Tap`), and optionally ``begin``, ``end``, ``warmup`` and
-            ``by_epoch`` (:class:`~mmkd.distillers.terms.Term`). Logged as ``loss_<name>``.
+            taps (:class:`~mmkd.taps.Tap`), each a path or the arguments of a
+            :class:`~mmkd.distillers.views.View` of it, and optionally ``begin``, ``end``,
+            ``warmup`` and ``by_epoch`` (:class:`~mmkd.distillers.terms.Term`). Logged as
+            ``loss_<name>``.
         teacher (dict, optional): ``config`` and ``checkpoint`` (:class:`Teacher`).
         teachers (dict[str, dict], optional): Several, by name; their taps are written
             ``'name:backbone.layer2'``. Give ``teacher`` or ``teachers``.
-        student_loss_weight (float): The factor w of the student's own losses. Defaults to 1.0.
+        student_loss_weight (float): The factor w of the student's own losses, which are not
+            computed for 0: then images need no labels, and the student no head. Images that say so
+            (:class:`~mmkd.datasets.MarkUnlabelled`) are left out of them. Defaults to 1.0.
         init_student (bool): Whether the student starts from the weights of the teacher's neck and
             heads, all that is not the backbone, where names and shapes are the same: the
             inheriting strategy of the configs of FGD and MGD, under their name. Needs a single
@@ -80,6 +88,12 @@ class OfflineDistiller(TermDistiller):
         teachers = {ONLY: teacher} if teachers is None else teachers
         super().__init__(student, losses, teachers, data_preprocessor)
         self.student_loss_weight = student_loss_weight
+        if student_loss_weight and not getattr(self.student, 'with_head', True):
+            raise ValueError(
+                'model.student has no head, so it has no loss of its own; set '
+                f'model.student_loss_weight=0, found {student_loss_weight}, to train by the terms '
+                'alone, or give it a head'
+            )
         self.init_student = init_student
         if init_student:
             self._inherited()
@@ -173,8 +187,8 @@ class OfflineDistiller(TermDistiller):
             RuntimeError: If a tap was not reached or overwritten in place.
         """
         active = self._active_terms()
-        with self._tap_student(active) as student:
-            losses = self.student(inputs, data_samples, mode='loss')
+        student = self._tap_student(active)
+        losses = self._student_losses(student, active, inputs, data_samples)
         # MMEngine logs the total as `loss`, the name mmpretrain gives its only loss.
         losses = {
             'loss_student' if key == 'loss' else key: self._weighted(value)
@@ -185,12 +199,79 @@ class OfflineDistiller(TermDistiller):
         teachers = self._teacher_records(active, inputs, data_samples, student)
         return self._with_terms(losses, student, teachers, data_samples)
 
+    def _student_losses(
+        self, student: Taps, active: list[Term], inputs: Tensor, data_samples: list
+    ) -> dict[str, Any]:
+        """The student's own losses, of those images that have labels; it is tapped with all."""
+        labelled = [
+            index
+            for index, sample in enumerate(data_samples)
+            if not sample.metainfo.get('unlabelled', False)
+        ]
+        paths = self._student_paths(active)
+        wanted = self.student_loss_weight or self._taps_in_losses(paths)
+        if wanted and len(labelled) == len(data_samples):
+            with student:
+                return self.student(inputs, data_samples, mode='loss')
+        with _shared_features(self.student, labelled):
+            with student:
+                # Beside the taps the features, which the losses go on from.
+                more = ['neck'] if wanted and labelled else []
+                self._run(self.student, [*paths, *more], inputs, data_samples)
+            if more:
+                samples = [data_samples[index] for index in labelled]
+                return self.student(inputs[labelled], samples, mode='loss')
+        zero = next(self.parameters()).new_zeros(())
+        # DDP waits for a gradient of every parameter.
+        unused = self.student.parameters() if is_distributed() else ()
+        return dict(loss=sum((0 * p.sum() for p in unused if p.requires_grad), start=zero))
+
+    def _taps_in_losses(self, paths: list[str]) -> bool:
+        """Whether there is a tap that is reached in the student's losses alone."""
+        return False
+
+    def _check_labels(self, labelled: str) -> None:
+        if labelled == 'none' and self.student_loss_weight:
+            raise ValueError(
+                "none of the training images has labels, which the student's own losses need; set "
+                f'model.student_loss_weight=0, found {self.student_loss_weight}, to train by the '
+                'terms alone'
+            )
+        for term in self.terms if labelled != 'all' else ():
+            if self.losses[term.name].needs_labels:
+                raise ValueError(
+                    f'losses.{term.name} is a {type(self.losses[term.name]).__name__}, which needs '
+                    f'labels, and {labelled} of the training images have them; remove the term, or '
+                    'the images without'
+                )
+
     def _weighted(self, value: Any) -> Any:
         if self.student_loss_weight == 1.0:
             return value
         if isinstance(value, (list, tuple)):
             return [self._weighted(item) for item in value]
         return value * self.student_loss_weight
+
+
+@contextmanager
+def _shared_features(model: nn.Module, rows: list[int]) -> Iterator[None]:
+    """Compute ``extract_feat`` once in the context, and give the second call those rows alone."""
+    extract, features = model.extract_feat, []
+
+    def take(value: Any) -> Any:
+        return value[rows] if isinstance(value, Tensor) else type(value)(map(take, value))
+
+    def once(*args: Any, **kwargs: Any) -> Any:
+        if features:
+            return take(features[0])
+        features.append(extract(*args, **kwargs))
+        return features[0]
+
+    model.extract_feat = once
+    try:
+        yield
+    finally:
+        del model.extract_feat
 
 
 def _beyond_backbone(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -7,14 +7,17 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import NoneType
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 from torch import Tensor, nn
 
 from mmkd.build import check_config
 from mmkd.engine.config import read_config
+from mmkd.models.torch_model import TorchModel
 from mmkd.publish import load_plain, plain_model
 from mmkd.registry import MODELS
 
@@ -34,8 +37,11 @@ class Teacher:
             of a distiller stands for its student.
         checkpoint (str, optional): Weights of the whole model; a distiller's checkpoint gives its
             student's. May be left out if the model's own ``init_cfg`` is of type ``Pretrained``,
-            and for a config of a package whose metafile names published weights, which are then
-            downloaded once.
+            if the factory of a :class:`~mmkd.models.TorchModel` gives trained weights, and for a
+            config of a package whose metafile names published weights, which are then downloaded
+            once.
+        input_size (int or tuple[int], optional): Height and width to which the teacher's images are
+            resized, bilinearly. Defaults to None, those of the student.
         key (str): The config key, for messages, such as ``'model.teacher'``.
 
     Raises:
@@ -50,32 +56,44 @@ class Teacher:
         student_preprocessor: nn.Module,
         config: str | dict,
         checkpoint: str | None = None,
+        input_size: int | Sequence[int] | None = None,
         key: str = 'model.teacher',
     ) -> None:
         self.key = key
+        self.input_size = _size(input_size, f'{key}.input_size')
         cfg = _read_config(config, key)
         model_cfg = plain_model(cfg)
         if not isinstance(checkpoint, (str, NoneType)):
             raise TypeError(f'{key}.checkpoint={checkpoint!r}, expected the path of a file')
         checkpoint = checkpoint or _pretrained(model_cfg) or _published(config)
-        if checkpoint is None:
-            raise ValueError(
-                f'{key}.checkpoint is missing, and its config names no published weights: a '
-                'teacher without weights teaches noise. Set it to a checkpoint of the whole model, '
-                f'for instance on the command line: --cfg-options {key}.checkpoint=teacher.pth'
-            )
+        if checkpoint is None and not model_cfg.get('factory'):
+            raise ValueError(_no_weights(key, 'its config names no published weights'))
         scope = cfg.get('default_scope')
         if scope is not None:
             model_cfg['_scope_'] = scope
-        self.model: nn.Module = MODELS.build(model_cfg)
         try:
-            meta = load_plain(self.model, checkpoint, f'{key}.checkpoint')
-        except (FileNotFoundError, ConnectionError) as error:
-            raise type(error)(f'{error}; {_how_to_get(config, checkpoint, key)}') from error
+            self.model: nn.Module = MODELS.build(model_cfg)
+        except ImportError as error:
+            raise ImportError(f'{key}.config: {error}') from error
+        if checkpoint is None and not self.model.trained:
+            raise ValueError(_no_weights(key, 'its factory was asked for none'))
+        meta = {}
+        if checkpoint is not None:
+            # The file of a plain torch module knows nothing of what is around it.
+            loaded = self.model.backbone if isinstance(self.model, TorchModel) else self.model
+            try:
+                meta = load_plain(loaded, checkpoint, f'{key}.checkpoint')
+            except (FileNotFoundError, ConnectionError) as error:
+                raise type(error)(f'{error}; {_how_to_get(config, checkpoint, key)}') from error
         #: Names of the classes that the weights were trained on, where the checkpoint has them.
         self.classes = list((meta.get('dataset_meta') or {}).get('classes') or ())
         self.model.requires_grad_(False)
         self.model.eval()
+        if self.input_size and hasattr(self.model, 'roi_head'):
+            raise ValueError(
+                f'{key}.input_size={input_size!r}: the teacher pools the boxes of the student, '
+                'which are not resized; remove input_size'
+            )
         self._match(student_preprocessor)
 
     def __deepcopy__(self, memo: dict) -> Teacher:
@@ -107,24 +125,46 @@ class Teacher:
         self._affine = None if same else torch.stack(torch.broadcast_tensors(scale, shift))
 
     def renormalize(self, inputs: Tensor, data_samples: Sequence | None) -> Tensor:
-        """Give the teacher the student's pixels normalised its own way.
+        """Give the teacher the student's pixels normalised its own way, and in its size.
 
         The student's data preprocessor has the last word on what the batch shows (padding, mixing,
-        resizing); only mean, std and channel order are exchanged, and padding stays zero.
+        cropping); only mean, std and channel order are exchanged, and padding stays zero. With
+        ``input_size`` the whole batch is resized then.
 
         Args:
             inputs (Tensor): Batch normalised for the student, (N, C, H, W).
             data_samples (sequence, optional): With ``img_shape``, the size before padding.
 
         Returns:
-            Tensor: Batch normalised for the teacher, (N, C, H, W).
+            Tensor: Batch normalised for the teacher, (N, C, H', W').
         """
-        if self._affine is None:
-            return inputs
-        scale, shift = self._affine
-        outputs = (inputs.flip(1) if self._flip else inputs) * scale + shift
-        inside = _inside_image(inputs, data_samples)
-        return outputs if inside is None else outputs * inside
+        if self._affine is not None:
+            scale, shift = self._affine
+            inside = _inside_image(inputs, data_samples)
+            inputs = (inputs.flip(1) if self._flip else inputs) * scale + shift
+            inputs = inputs if inside is None else inputs * inside
+        if self.input_size and tuple(inputs.shape[2:]) != self.input_size:
+            mode = dict(mode='bilinear', align_corners=False, antialias=True)
+            inputs = F.interpolate(inputs, self.input_size, **mode)
+        return inputs
+
+
+def _no_weights(key: str, found: str) -> str:
+    return (
+        f'{key}.checkpoint is missing, and {found}: a teacher without weights teaches noise. Set '
+        'it to a checkpoint of the whole model, for instance on the command line: --cfg-options '
+        f'{key}.checkpoint=teacher.pth'
+    )
+
+
+def _size(value: Any, key: str) -> tuple[int, int] | None:
+    size = (value, value) if isinstance(value, int) else value
+    if size is None:
+        return None
+    is_size = isinstance(size, Sequence) and len(size) == 2
+    if not is_size or not all(isinstance(n, int) and n > 0 for n in size):
+        raise ValueError(f'{key}={value!r}, expected a number of pixels, or height and width')
+    return tuple(size)
 
 
 def _read_config(config: str | dict, key: str) -> Config:

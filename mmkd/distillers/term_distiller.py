@@ -21,11 +21,10 @@ from .terms import (
     build_terms,
     detach,
     note_pretraining,
-    paths_of,
-    read,
     shapes,
     why_no_gradient,
 )
+from .views import paths_of, read
 
 #: Name of a single, unnamed teacher.
 ONLY = ''
@@ -145,7 +144,7 @@ class TermDistiller(BaseDistiller):
             if not paths:
                 continue
             teacher = self.teachers[name]
-            records[name] = Taps(teacher.model, paths, self._calls.get(name))
+            records[name] = Taps(teacher.model, paths, self._calls.get(name), stop=True)
             with torch.no_grad(), records[name]:
                 batch = teacher.renormalize(inputs, data_samples)
                 self._run_teacher(teacher, paths, batch, data_samples, student)
@@ -169,7 +168,8 @@ class TermDistiller(BaseDistiller):
     def _input_shape(self, given: Sequence[int] | None) -> tuple[int, int, int]:
         """Shape (C, H, W) of the dummy image: as given, or what the networks were made for."""
         if given is None:
-            return image_shape(self.student, *(t.model for t in self.teachers.values()))
+            bound = [t.model for t in self.teachers.values() if t.input_size is None]
+            return image_shape(self.student, *bound)
         is_shape = isinstance(given, Sequence) and len(given) == 3
         if not is_shape or not all(isinstance(n, int) and n > 0 for n in given):
             raise ValueError(
@@ -192,7 +192,7 @@ class TermDistiller(BaseDistiller):
         # With gradient, so that a term without any is found here and not in its first epoch.
         with torch.enable_grad():
             student = self._dry_student(inputs, samples)
-            with dry('the teacher', inputs):
+            with dry('the teacher', inputs, _FIX_TEACHER):
                 teachers = self._teacher_records(self.terms, inputs, samples, student)
         for term in self.terms:
             with torch.no_grad():
@@ -203,11 +203,11 @@ class TermDistiller(BaseDistiller):
         self._calls[None] = {path: n for path, n in student.calls.items() if path in tapped}
 
     def _build_loss(self, term: Term, student: Taps, teachers: dict[str, Taps]) -> None:
-        try:
-            learner, target = self._sides(term, student, teachers)
-        except RuntimeError as error:
-            raise ValueError(f'losses.{term.name}: {error}') from error
         with torch.enable_grad():
+            try:
+                learner, target = self._sides(term, student, teachers)
+            except (RuntimeError, ValueError) as error:
+                raise ValueError(f'losses.{term.name}: {error}') from error
             self._check_gradient(term, learner)
         try:
             self.losses[term.name].build(detach(learner), target)
@@ -245,8 +245,8 @@ class TermDistiller(BaseDistiller):
             self._run(self.student, paths, inputs, samples)
         return record
 
-    def check_data(self, classes: Sequence[str] | None, length: int) -> None:
-        super().check_data(classes, length)
+    def check_data(self, classes: Sequence[str] | None, length: int, labelled: str = 'all') -> None:
+        super().check_data(classes, length, labelled)
         for teacher in self.teachers.values():
             theirs = teacher.classes
             if theirs and classes and theirs != list(classes) and set(theirs) == set(classes):
@@ -334,6 +334,12 @@ class TermDistiller(BaseDistiller):
             else:
                 losses[term.key] = loss(*self._sides(term, student, teachers), data_samples)
         return losses
+
+
+_FIX_TEACHER = (
+    'set input_size beside its config to resize its images, or model.input_shape to a size that it '
+    'takes, or tap its backbone or neck alone'
+)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,7 @@ from mmkd.losses import DistillLoss
 from mmkd.taps import parse
 
 from .schedule import FIELDS, Schedule
-
-Paths = str | Sequence[str]
+from .views import Side, View, parse_side, paths_of
 
 _EXAMPLE = "kd=dict(type='KLDivergenceLoss', student='head.fc', teacher='head.fc')"
 
@@ -30,21 +29,21 @@ class Term(Schedule):
 
     Args:
         name (str): Key in ``losses``; logged as ``loss_<name>``.
-        student (str | sequence of str): Tap or taps of the student.
-        teacher (str | sequence of str): Tap or taps of the teacher.
+        student (str, View or sequence of these): Tap or taps of the student.
+        teacher (str, View or sequence of these): Tap or taps of the teacher.
         kwargs: When the term is on (:class:`Schedule`); ``end=0`` for a term of the pre-training
             phase alone (:class:`~mmkd.engine.hooks.PretrainHook`).
     """
 
     name: str
-    student: Paths
-    teacher: Paths
+    student: Side
+    teacher: Side
 
     def __post_init__(self) -> None:
         for side in ('student', 'teacher'):
             paths = getattr(self, side)
-            found = paths_of(paths) if isinstance(paths, (str, Sequence)) else []
-            if not found or not all(path and isinstance(path, str) for path in found):
+            found = paths_of(paths) if _are_taps(paths) else []
+            if not found or not all(found):
                 found = 'is missing' if paths is None else f'is {paths!r}'
                 raise ValueError(
                     f'{self.where}.{side} {found}, expected a tap or a list of taps, such as '
@@ -78,6 +77,12 @@ class Term(Schedule):
         return factor
 
 
+def _are_taps(side: Any) -> bool:
+    if isinstance(side, Sequence) and not isinstance(side, str):
+        return all(isinstance(item, (str, View)) for item in side)
+    return isinstance(side, (str, View))
+
+
 #: What a term takes of its config; the rest is the loss's.
 _FIELDS = ('student', 'teacher', *FIELDS)
 
@@ -88,23 +93,13 @@ def note_pretraining(names: Sequence[str]) -> None:
     hub.update_info(_PRETRAINED, sorted({*hub.get_info(_PRETRAINED, ()), *names}))
 
 
-def paths_of(tapped: Paths) -> list[str]:
-    """One path as a list of one, several as a list."""
-    return [tapped] if isinstance(tapped, str) else list(tapped)
-
-
-def read(record: Mapping[str, Any] | Callable[[str], Any], tapped: Paths) -> Any:
-    """Read one tap as what it gave, several as a list."""
-    get = record if callable(record) else record.__getitem__
-    return get(tapped) if isinstance(tapped, str) else [get(path) for path in tapped]
-
-
 def build_terms(losses: dict[str, dict]) -> tuple[list[Term], ModuleDict]:
     """Split the ``losses`` of a distiller's config into terms and loss modules.
 
     Args:
-        losses (dict[str, dict]): Name to loss config with ``student`` and ``teacher`` taps and,
-            optionally, what a :class:`Schedule` takes.
+        losses (dict[str, dict]): Name to loss config with ``student`` and ``teacher`` taps, each a
+            path or the arguments of a :class:`View`, and, optionally, what a :class:`Schedule`
+            takes.
 
     Raises:
         ValueError: If a name, a tap, a number or a schedule is not understood.
@@ -126,7 +121,10 @@ def build_terms(losses: dict[str, dict]) -> tuple[list[Term], ModuleDict]:
         key = f'losses.{name}'
         check_config(key, cfg, _EXAMPLE)
         schedule = {field: cfg[field] for field in _FIELDS if field in cfg}
-        sides = {side: schedule.pop(side, None) for side in ('student', 'teacher')}
+        sides = {
+            side: parse_side(f'{key}.{side}', schedule.pop(side, None))
+            for side in ('student', 'teacher')
+        }
         check_arguments(key, Term, schedule)
         terms.append(Term(name, **sides, **schedule))
         loss = {field: value for field, value in cfg.items() if field not in _FIELDS}

@@ -34,6 +34,9 @@ class DistillLoss(BaseModule):
                 return self.loss_weight * my_distance(student, teacher)
     """
 
+    #: Whether ``forward`` reads annotations in the data samples.
+    needs_labels = False
+
     def __init__(self, loss_weight: float = 1.0, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg=init_cfg)
         self.loss_weight = loss_weight

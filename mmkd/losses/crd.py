@@ -192,6 +192,8 @@ class CRDLoss(DistillLoss):
         ...          num_data=50000, loss_weight=0.8)
     """
 
+    needs_labels = True
+
     def __init__(
         self,
         num_data: int,

@@ -118,6 +118,8 @@ class DKDLoss(DistillLoss):
         >>> dkd=dict(type='DKDLoss', student='head.fc', teacher='head.fc', beta=2.0, warmup=20)
     """
 
+    needs_labels = True
+
     def __init__(
         self,
         alpha: float = 1.0,

@@ -151,6 +151,8 @@ class FGDLoss(DistillLoss):
         ...          beta_fgd=2.5e-5, gamma_fgd=5e-5, lambda_fgd=5e-7)
     """
 
+    needs_labels = True
+
     def __init__(
         self,
         temp: float = 0.5,

@@ -84,6 +84,8 @@ class FGFILoss(DistillLoss):
         ...           anchor_generator=_base_.model.rpn_head.anchor_generator)
     """
 
+    needs_labels = True
+
     def __init__(
         self,
         anchor_generator: dict,

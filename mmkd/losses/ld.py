@@ -71,6 +71,8 @@ class LDLoss(DistillLoss):
         ...         assigner=_base_.model.student.train_cfg.assigner)
     """
 
+    needs_labels = True
+
     def __init__(
         self,
         anchor_generator: dict,

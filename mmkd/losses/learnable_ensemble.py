@@ -52,6 +52,8 @@ class LearnableEnsembleLoss(DistillLoss):
         ...     teacher=['student:head.fc', 'teacher:head.fc'])
     """
 
+    needs_labels = True
+
     def __init__(self, tau: float = 3.0, loss_weight: float = 1.0) -> None:
         super().__init__(loss_weight)
         if tau <= 0:

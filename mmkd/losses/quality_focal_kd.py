@@ -100,6 +100,11 @@ class QualityFocalKDLoss(DistillLoss):
         """The anchor generator, which has to be that of the student's head; None without."""
         return self.regions and self.regions.generator
 
+    @property
+    def needs_labels(self) -> bool:
+        """Whether it is told positives by boxes."""
+        return self.regions is not None
+
     def build(self, student: Tapped, teacher: Tapped) -> None:
         check_maps('QualityFocalKDLoss', student, teacher)
         pairs = paired(student, teacher)

@@ -26,7 +26,12 @@ def _check_sides(
 
 
 #: As :func:`check_logits`, of maps and of vectors of any size.
-check_maps = partial(_check_sides, 4, 'maps (N, C, H, W)', "stages, such as 'backbone.layer2'")
+check_maps = partial(
+    _check_sides,
+    4,
+    'maps (N, C, H, W)',
+    "stages, such as 'backbone.layer2', or make tokens a map with dict(tap=..., to='map')",
+)
 check_vectors = partial(
     _check_sides, 2, 'vectors (N, C)', "the pooled vector, such as 'head.fc:input'"
 )
@@ -94,7 +99,8 @@ def check_same_size(loss: str, student: Tapped, teacher: Tapped) -> None:
             raise ValueError(
                 f'{loss} compares maps of equal height and width, found student '
                 f'{tuple(s.shape)} and teacher {tuple(t.shape)}; tap levels of the same stride, '
-                "such as 'neck[1]' of a neck that starts at stride 4 and 'neck[0]' of one at 8"
+                "such as 'neck[1]' of a neck that starts at stride 4 and 'neck[0]' of one at 8, or "
+                f"resize one with dict(tap=..., to='map', size={tuple(t.shape[2:])})"
             )
 
 
@@ -162,7 +168,7 @@ def match_maps(
             raise ValueError(
                 f'{loss} compares maps of equal size, or one twice as large as the other; found '
                 f'student {tuple(s.shape)} and teacher {tuple(t.shape)}; tap levels of closer '
-                'strides'
+                f"strides, or resize one with dict(tap=..., to='map', size={size_s})"
             )
         layer = nn.Sequential()
         layer.add_module('conv', conv(s.shape[1], t.shape[1], bias=not norm))

@@ -22,13 +22,18 @@ def image_size(model: nn.Module) -> tuple[int, int] | None:
         tuple[int], optional: None for a network that takes any size.
     """
     backbone = getattr(model, 'backbone', None)
-    size = getattr(backbone, 'img_size', None)
-    if size is None and backbone is not None:
-        default = inspect.signature(type(backbone)).parameters.get('img_size')
-        if default is None:
-            return None
-        size = getattr(getattr(backbone, 'patch_embed', None), 'init_input_size', default.default)
-    return (size, size) if isinstance(size, int) else size and tuple(size)
+    bound = backbone is not None and inspect.signature(type(backbone)).parameters.get('img_size')
+    # Where it is kept: in the backbone, or in what cuts the image into patches.
+    parts = [backbone, *backbone.children()] if backbone is not None else []
+    given = [
+        getattr(part, name, None)
+        for part in parts
+        for name in ('img_size', *(['init_input_size'] if bound else []))
+    ]
+    for size in [*given, bound.default if bound else None]:
+        if size is not None:
+            return (size, size) if isinstance(size, int) else tuple(size)
+    return None
 
 
 def image_shape(*models: nn.Module) -> tuple[int, int, int]:

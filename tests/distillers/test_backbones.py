@@ -6,6 +6,7 @@ from pathlib import Path
 import mmpretrain
 import pytest
 import torch
+from mmcv.cnn.bricks.wrappers import Conv2d
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 from torch import nn
@@ -92,7 +93,14 @@ ROWS = [
         told=False,
         num_classes=5,
     ),
-    family('levit/levit-128s_8xb256_in1k', 'backbone.stages.1', 256, 'mean', 224),
+    family(
+        'levit/levit-128s_8xb256_in1k',
+        'backbone.stages.1',
+        256,
+        'mean',
+        224,
+        head=dict(distillation=False),
+    ),
     family(
         'mlp_mixer/mlp-mixer-base-p16_64xb64_in1k',
         'backbone.layers.3',
@@ -141,9 +149,9 @@ ROWS = [
         img_size=64,
         window_size=[2, 2, 2, 2],
     ),
-    family('t2t_vit/t2t-vit-t-14_8xb64_in1k', 'backbone.encoder.5', 384, 'cls', 64, img_size=64),
+    family('t2t_vit/t2t-vit-t-14_8xb64_in1k', 'backbone.encoder.5', 384, 'cls', 224),
     family('tinyvit/tinyvit-5m_8xb256_in1k', 'backbone.stages.1', 160, 'mean', 224),
-    family('tnt/tnt-s-p16_16xb64_in1k', 'backbone.layers.5[1]', 384, 'cls', 32, img_size=32),
+    family('tnt/tnt-s-p16_16xb64_in1k', 'backbone.layers.5.norm_out', 384, 'cls', 32, img_size=32),
     family('twins/twins-pcpvt-small_8xb128_in1k', 'backbone.norm_after_stage1', 128, 'mean'),
     family('van/van-tiny_8xb128_in1k', 'backbone.blocks2.1', 64),
     family(
@@ -229,6 +237,8 @@ def read(config, head=None, backbone=None):
     cfg.backbone.pop('init_cfg', None)
     if 'num_classes' in cfg.head:
         cfg.head.num_classes = 5
+    if 'num_classes' in cfg.head.get('loss', {}):
+        cfg.head.loss.num_classes = 5
     cfg.head.update(head or {})
     return ConfigDict({'_scope_': 'mmpretrain', **cfg})
 
@@ -299,7 +309,7 @@ def test_with_a_generated_teacher(config, exit_, size, given, head, backbone, im
     convs = [
         name
         for name, module in MODELS.build(model).named_modules()
-        if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)
+        if type(module) in (nn.Conv2d, Conv2d) and module.kernel_size == (3, 3)
     ]
     generator = dict(type='mmkd.DynamicAdditiveConv2d', num_kernels=2)
     if not convs:

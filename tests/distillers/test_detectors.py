@@ -126,7 +126,7 @@ def test_a_head_that_levels_share_is_learnt_on_all_of_them(
     model = build(retinanet, save_teacher, terms)
     data = model.data_preprocessor(scene_batch(), True)
     calls = []
-    model.teachers[''].model.bbox_head.register_forward_hook(lambda *_: calls.append(1))
+    model.teachers[''].model.bbox_head.register_forward_pre_hook(lambda *_: calls.append(1))
     with Taps(model.student, ['neck']) as ours:
         loss = model(**data, mode='loss')['loss_hint']
     assert len(calls) == 1

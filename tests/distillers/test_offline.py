@@ -294,7 +294,7 @@ class TestSchedule:
         hint = dict(type='HintLoss', student='backbone.layer2', teacher='backbone.layer2', begin=3)
         model = distiller(classifier, save_teacher(wide), losses=dict(hint=hint))
         seen = []
-        model.teachers[''].model.backbone.register_forward_hook(lambda *args: seen.append(1))
+        model.teachers[''].model.backbone.register_forward_pre_hook(lambda *args: seen.append(1))
         data = model.data_preprocessor(image_batch(), True)
         losses = model(**data, mode='loss')
         sum(losses.values()).backward()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from mmkd.datasets import MarkUnlabelled
 from mmkd.registry import HOOKS
 
 
@@ -30,4 +34,23 @@ class CheckDataHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if hasattr(model, 'check_data'):
             dataset = runner.train_dataloader.dataset
-            model.check_data(getattr(dataset, 'metainfo', {}).get('classes'), len(dataset))
+            found = {_is_labelled(part) for part in _parts(dataset)}
+            labelled = 'some' if len(found) == 2 else 'all' if found == {True} else 'none'
+            classes = getattr(dataset, 'metainfo', {}).get('classes')
+            model.check_data(classes, len(dataset), labelled)
+
+
+def _parts(dataset: Any) -> Iterator[Any]:
+    """The data sets that a wrapper has; a data set itself."""
+    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    for part in inner:
+        if part is None:
+            yield dataset
+        else:
+            yield from _parts(part)
+
+
+def _is_labelled(dataset: Any) -> bool:
+    steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
+    marked = any(isinstance(step, MarkUnlabelled) for step in steps)
+    return not marked and getattr(dataset, 'with_label', True)

@@ -6,6 +6,7 @@ import copy
 
 import torch
 import torch.nn.functional as F
+from mmcv.cnn.bricks.wrappers import Conv2d
 from torch import Tensor, nn
 
 from mmkd.registry import MODELS
@@ -52,9 +53,11 @@ class DynamicAdditiveConv2d(nn.Module):
                 f'DynamicAdditiveConv2d: num_kernels={num_kernels}; expected 1 or more'
             )
         # A subclass may convolve otherwise, such as with a padding that depends on the image.
-        if type(conv) is not nn.Conv2d or conv.padding_mode != 'zeros':
+        # mmcv's differs for empty batches alone.
+        if type(conv) not in (nn.Conv2d, Conv2d) or conv.padding_mode != 'zeros':
+            kind = f'{type(conv).__module__}.{type(conv).__name__}'
             raise ValueError(
-                f'DynamicAdditiveConv2d: found {type(conv).__name__} with padding_mode='
+                f'DynamicAdditiveConv2d: found {kind} with padding_mode='
                 f'{conv.padding_mode!r}; only an nn.Conv2d that pads with zeros can be replaced'
             )
         self.stride, self.padding, self.dilation = conv.stride, conv.padding, conv.dilation
