@@ -32,7 +32,12 @@ OFFLINE = (
 def load(name):
     cfg = Config.fromfile(CONFIGS / name)
     for teacher in teachers(cfg):
-        check_weights(teacher.config, teacher.get('checkpoint'))
+        if 'factory' in teacher.config:
+            pytest.importorskip(teacher.config.factory.partition('.')[0])
+            assert teacher.config.arguments.pretrained
+            teacher.config.arguments.pretrained = False
+        else:
+            check_weights(teacher.config, teacher.get('checkpoint'))
         teacher.checkpoint = 'a file that the test does not read'
     return cfg
 
@@ -128,7 +133,9 @@ def make_tiny(transform, side):
 def shrink(cfg, folder):
     """A handful of tiny images, two iterations."""
     for split in ('train', 'val', 'test'):
-        loader = cfg[f'{split}_dataloader']
+        loader = cfg.get(f'{split}_dataloader')
+        if loader is None:
+            continue
         dataset = loader.dataset
         if dataset.type == 'mmkd.DigitScenes':
             dataset.num_images = 4
@@ -167,11 +174,14 @@ def shrink(cfg, folder):
         if isinstance(evaluator, dict) and 'ann_file' in evaluator:
             evaluator.ann_file = f'{folder}/annotations/instances_val2017.json'
     # One epoch ends before they begin.
-    cfg.param_scheduler = [s for s in cfg.param_scheduler if not s.get('begin')]
+    if isinstance(cfg.param_scheduler, list):
+        cfg.param_scheduler = [s for s in cfg.param_scheduler if not s.get('begin')]
     if 'max_iters' in cfg.train_cfg:
         cfg.train_cfg.update(max_iters=2, val_interval=2)
     else:
-        cfg.train_cfg.update(max_epochs=1, val_interval=1)
+        cfg.train_cfg.max_epochs = 1
+        if cfg.val_cfg is not None:
+            cfg.train_cfg.val_interval = 1
     if 'num_queries' in cfg.model.get('student', {}):
         # A tiny image has fewer positions to select them from.
         cfg.model.student.num_queries = 10

@@ -1,5 +1,5 @@
-# Exits on class tokens, MLP-EE of Multi-Exit Vision Transformer for Dynamic Inference; the setting is
-# no paper's.
+# Exits on class tokens, MLP-EE of Multi-Exit Vision Transformer for Dynamic Inference; the setting
+# is no paper's.
 _base_ = ['../_base_/models/deit_tiny.py', '../_base_/schedules/imagenet_deit_300e.py']
 
 model = dict(

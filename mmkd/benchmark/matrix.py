@@ -37,8 +37,9 @@ class Row:
         options (mapping): As of ``--cfg-options``, with those of the whole matrix.
         seeds (sequence of int): One training each.
         control (str, optional): Name of the row that it is compared with, seed by seed.
-        teacher (str, optional): Name of the teacher whose last checkpoint becomes
-            ``model.teacher.checkpoint``.
+        teacher (str, optional): Name of the teacher whose last checkpoint it is given. A teacher
+            may have one itself, of those before it.
+        teacher_key (str): Where its config takes that. Defaults to ``'model.teacher.checkpoint'``.
         seconds (float, optional): How long a training takes, for an estimate before any is done.
         is_teacher (bool): Whether it is trained first, and once. Set by :func:`read_matrix`.
     """
@@ -50,6 +51,7 @@ class Row:
     seeds: Sequence[int] = (0,)
     control: str | None = None
     teacher: str | None = None
+    teacher_key: str = 'model.teacher.checkpoint'
     seconds: float | None = None
     is_teacher: bool = False
 
@@ -103,7 +105,7 @@ class Matrix:
 
 _TOP = ('title', 'metrics', 'seeds', 'options', 'teachers', 'rows', 'prose', 'notes', 'amp')
 _ROW = tuple(f.name for f in fields(Row) if f.name not in ('name', 'is_teacher'))
-_TEACHER = tuple(key for key in _ROW if key not in ('seeds', 'control', 'teacher'))
+_TEACHER = tuple(key for key in _ROW if key not in ('seeds', 'control'))
 _METRIC = tuple(f.name for f in fields(Metric))
 
 
@@ -183,6 +185,13 @@ def read_matrix(source: str) -> Matrix:
                 raise ValueError(
                     f'{source}: rows.{name}.{key}={other!r}; expected one of {sorted(known)}'
                 )
+    names = list(teachers)
+    for index, (name, row) in enumerate(teachers.items()):
+        if row.teacher is not None and row.teacher not in names[:index]:
+            raise ValueError(
+                f'{source}: teachers.{name}.teacher={row.teacher!r}; expected one before it, of '
+                f'{names[:index]}'
+            )
     return Matrix(
         name=Path(source.rpartition('::')[2]).stem,
         source=source,

@@ -99,7 +99,7 @@ class Run:
         """``--cfg-options`` of this run, with a teacher's checkpoint if one is given."""
         options = {'randomness.seed': self.seed, **self.row.options}
         if teacher is not None:
-            options['model.teacher.checkpoint'] = teacher
+            options[self.row.teacher_key] = teacher
         return ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
 
     def training(self) -> list[str]:
@@ -149,12 +149,15 @@ def all_runs(matrix: Matrix, work_dir: Path, only: Iterable[str] | None = None) 
     for name in chosen:
         if name not in matrix.all_rows:
             raise ValueError(f'--only {name}: expected one of {", ".join(matrix.all_rows)}')
-    needed = {row.teacher for name, row in matrix.rows.items() if name in chosen}
-    teachers = {
-        name: Run(row, row.seeds[0], work_dir / name, amp=matrix.amp)
-        for name, row in matrix.teachers.items()
-        if name in chosen or name in needed
-    }
+    needed = {row.teacher for name, row in matrix.all_rows.items() if name in chosen}
+    for name, row in reversed(matrix.teachers.items()):
+        if name in needed:
+            needed.add(row.teacher)
+    teachers: dict[str, Run] = {}
+    for name, row in matrix.teachers.items():
+        if name in chosen or name in needed:
+            teacher = teachers.get(row.teacher)
+            teachers[name] = Run(row, row.seeds[0], work_dir / name, teacher, matrix.amp)
     # Seed by seed, so that whenever it is stopped the rows have nearly the same ones.
     students = [
         Run(row, seed, work_dir / f'{name}_seed{seed}', teachers.get(row.teacher), matrix.amp)
@@ -242,10 +245,13 @@ class Runner:
         return failures
 
     def _order(self, run: Run) -> tuple:
-        """Teachers, the longest first, those without one, those with one."""
+        """Teachers before those that they teach, the longest first; rows without one, with one."""
         if run.row.is_teacher:
-            return 0, -self.seconds[run.row.name]
-        return (1 if run.teacher is None else 2), 0
+            depth, above = 0, run.teacher
+            while above is not None:
+                depth, above = depth + 1, above.teacher
+            return 0, depth, -self.seconds[run.row.name]
+        return (1 if run.teacher is None else 2), 0, 0
 
     def _do(self, run: Run, commands: Commands, bar: Bar, after: Future | None) -> None:
         if after is not None and after.exception() is not None:

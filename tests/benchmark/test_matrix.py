@@ -52,7 +52,7 @@ def test_every_option_sets_what_its_config_has(path):
         assert cfg.get('default_hooks', {}).get('publish'), row.name
         for key in row.options:
             assert has(cfg, key) or key.startswith(NEW), f'{row.name}: {key}'
-        assert (row.teacher is not None) == bool(cfg.model.get('teacher')), row.name
+        assert (row.teacher is not None) == has(cfg, row.teacher_key), row.name
 
 
 @pytest.mark.parametrize('path', MATRICES)
