@@ -105,6 +105,23 @@ class Teacher:
         if self._affine is not None:
             self._affine = fn(self._affine)
 
+    def predict(self, batch: dict) -> list:
+        """What the teacher itself predicts, with its own data preprocessor.
+
+        Args:
+            batch (dict): What a data loader gives.
+        """
+        preprocessor = self.model.data_preprocessor.to(next(self.model.parameters()).device)
+        data = preprocessor(batch, False)
+        data['inputs'] = self._resized(data['inputs'])
+        return self.model(**data, mode='predict')
+
+    def _resized(self, inputs: Tensor) -> Tensor:
+        if not self.input_size or tuple(inputs.shape[2:]) == self.input_size:
+            return inputs
+        mode = dict(mode='bilinear', align_corners=False, antialias=True)
+        return F.interpolate(inputs, self.input_size, **mode)
+
     def _match(self, student: nn.Module) -> None:
         """Find what turns the student's normalised pixels into the teacher's."""
         ours = getattr(student, 'pad_size_divisor', 1)
@@ -143,10 +160,7 @@ class Teacher:
             inside = _inside_image(inputs, data_samples)
             inputs = (inputs.flip(1) if self._flip else inputs) * scale + shift
             inputs = inputs if inside is None else inputs * inside
-        if self.input_size and tuple(inputs.shape[2:]) != self.input_size:
-            mode = dict(mode='bilinear', align_corners=False, antialias=True)
-            inputs = F.interpolate(inputs, self.input_size, **mode)
-        return inputs
+        return self._resized(inputs)
 
 
 def _no_weights(key: str, found: str) -> str:

@@ -3,6 +3,7 @@
 from .check_data import CheckDataHook
 from .check_finite import CheckFiniteHook
 from .checkpoint import CheckpointHook
+from .evaluate_teacher import EvaluateTeacherHook
 from .pretrain import PretrainHook
 from .publish_student import PublishStudentHook
 from .step_seed import StepSeedHook
@@ -11,6 +12,7 @@ __all__ = [
     'CheckDataHook',
     'CheckFiniteHook',
     'CheckpointHook',
+    'EvaluateTeacherHook',
     'PretrainHook',
     'PublishStudentHook',
     'StepSeedHook',
