@@ -66,5 +66,6 @@ setup(
         'onedl': read_requirements('onedl.txt'),
         'tests': read_requirements('tests.txt'),
         'dev': read_requirements('dev.txt'),
+        'timm': read_requirements('timm.txt'),
     },
 )
