@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+from sync import no_waiting
 
 from mmkd.publish import distiller, num_students, plain_config, published_path
 from mmkd.registry import MODELS
@@ -137,8 +138,10 @@ def shrink(cfg, folder):
         if loader is None:
             continue
         dataset = loader.dataset
-        if dataset.type == 'mmkd.DigitScenes':
-            dataset.num_images = 4
+        scenes = [d for d in dataset.get('datasets', [dataset]) if d.type == 'mmkd.DigitScenes']
+        if scenes:
+            for part in scenes:
+                part.num_images = 4
         elif cfg.default_scope == 'mmdet':
             if dataset.get('metainfo'):
                 # The images have COCO's classes.
@@ -236,7 +239,8 @@ def step(cfg, name, coco_folder, folder):
     # Loggers and visualizers are found by name, also those of an earlier test and its folder.
     cfg.experiment_name = cfg.visualizer.name = name.replace('/', '_').replace(' ', '_')
     runner = Runner.from_cfg(cfg)
-    runner.train()
+    with no_waiting(runner.model):
+        runner.train()
     history = runner.message_hub.log_scalars
     for term in getattr(runner.model, 'terms', ()):
         assert np.isfinite(history[f'train/{term.key}'].data[0]).all()

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 
 def batch_anchors(
-    loss: str, generator, sizes: list[torch.Size], data_samples: list, area: str, device
+    loss: str,
+    generator,
+    sizes: list[torch.Size],
+    data_samples: list,
+    area: str,
+    device,
+    flags_device=None,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Anchors of each level and whether they stand on each image.
 
@@ -19,6 +26,7 @@ def batch_anchors(
         area (str): The meta key of the part of the batch that counts as an image: ``img_shape``,
             or ``pad_shape`` as in mmdet's heads.
         device (torch.device): Where the boxes are.
+        flags_device (torch.device, optional): Where the flags are to be. Defaults to ``device``.
 
     Returns:
         tuple: Levels of anchors (H * W * A, 4), and levels of flags (N, H * W * A).
@@ -38,7 +46,7 @@ def batch_anchors(
     generator.base_anchors = [base.to(device) for base in generator.base_anchors]
     anchors = generator.grid_priors(sizes, device=device)
     valid = [
-        generator.valid_flags(sizes, getattr(sample, area), device=device)
+        generator.valid_flags(sizes, getattr(sample, area), device=flags_device or device)
         for sample in data_samples
     ]
     return anchors, [torch.stack(level) for level in zip(*valid, strict=True)]
@@ -118,24 +126,28 @@ class AnchorRegions:
         from mmengine.structures import InstanceData
 
         device = get_box_tensor(data_samples[0].gt_instances.bboxes).device
+        # Flags depend on sizes alone: on the host, where looking for them waits for nobody.
         levels, flags = batch_anchors(
-            self.loss, self.generator, sizes, data_samples, 'pad_shape', device
+            self.loss, self.generator, sizes, data_samples, 'pad_shape', device, 'cpu'
         )
-        anchors, valid = torch.cat(levels), torch.cat(flags, dim=1)
-        positive, counted = torch.zeros_like(valid), torch.zeros_like(valid)
-        region = anchors.new_zeros(valid.shape)
+        flags = [level.numpy() for level in flags]
+        anchors = torch.cat(levels)
+        region = anchors.new_zeros(len(data_samples), len(anchors))
+        positive, counted = (torch.zeros_like(region, dtype=torch.bool) for _ in range(2))
         for i, sample in enumerate(data_samples):
-            inside = anchors[valid[i]]
-            counts = [int(flag[i].sum()) for flag in flags]
+            rows = np.flatnonzero(np.concatenate([level[i] for level in flags]))
+            rows = torch.from_numpy(rows).to(device, non_blocking=True)
+            inside = anchors[rows]
+            counts = [int(level[i].sum()) for level in flags]
             boxes = get_box_tensor(sample.gt_instances.bboxes)
             truth = InstanceData(bboxes=boxes, labels=sample.gt_instances.labels)
             args = (counts, truth) if self.by_level else (truth,)
             ignored = sample.get('ignored_instances')
             assigned = self.assigner.assign(InstanceData(priors=inside), *args, ignored).gt_inds
-            positive[i, valid[i]] = assigned > 0
-            counted[i, valid[i]] = assigned >= 0
+            positive[i, rows] = assigned > 0
+            counted[i, rows] = assigned >= 0
             if vlr and len(boxes):
-                region[i, valid[i]] = self.valuable_region(inside, boxes, counts)
+                region[i, rows] = self.valuable_region(inside, boxes, counts)
         counts = [len(level) for level in levels]
         return (
             positive.split(counts, dim=1),

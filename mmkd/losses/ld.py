@@ -141,11 +141,10 @@ class LDLoss(DistillLoss):
         for level, (s, t) in enumerate(paired(edges, target)):
             check_same_shape(s, t, 'student and teacher must see the same images')
             s, t = (x.permute(0, 2, 3, 1).flatten(1, 2) for x in (s, t))
-            mask = main[level]
-            score = scores[level].detach().flatten(2).amax(dim=1)[mask].sigmoid()
-            loss = loss + edge_divergence(s[mask], t[mask], score, self.tau)
+            # Zero elsewhere: to select positions, the host would wait to know how many they are.
+            weight = main[level] * scores[level].detach().flatten(2).amax(dim=1).sigmoid()
             if vlr is not None:
-                mask = vlr[level] > 0
-                valuable = edge_divergence(s[mask], t[mask], vlr[level][mask], self.tau)
-                loss = loss + self.vlr_weight * valuable
+                weight = weight + self.vlr_weight * vlr[level]
+            boxes = (x.flatten(0, 1) for x in (s, t, weight))
+            loss = loss + edge_divergence(*boxes, self.tau)
         return self.loss_weight * loss
