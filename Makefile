@@ -6,7 +6,7 @@ TEST_WORKERS ?= $(shell cores=$$(nproc || echo 2) && echo $$((cores < 8 ? cores 
 PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-all lint format clean
+.PHONY: help env demo test test-all docs lint format clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -23,6 +23,10 @@ test: env ## Run the tests
 test-all: env ## Run the tests and step every config
 	@$(PYTEST)
 
+docs: env ## Build the site into docs/_build/html
+	@$(PY) -m pip install -q --no-input --disable-pip-version-check -c requirements/constraints.txt -r requirements/docs.txt
+	$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
 lint: env ## Check lint and format
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -32,5 +36,5 @@ format: env ## Format, and fix what lint can fix
 	$(PY) -m ruff format .
 
 clean: ## Remove the environments and what the tools left; work_dirs/ stays
-	rm -rf .venv .venv-onedl .pytest_cache .ruff_cache build mmkd.egg-info
+	rm -rf .venv .venv-onedl .pytest_cache .ruff_cache build mmkd.egg-info docs/_build docs/generated
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -66,6 +66,7 @@ setup(
         'onedl': read_requirements('onedl.txt'),
         'tests': read_requirements('tests.txt'),
         'dev': read_requirements('dev.txt'),
+        'docs': read_requirements('docs.txt'),
         'timm': read_requirements('timm.txt'),
     },
 )

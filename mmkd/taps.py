@@ -19,18 +19,18 @@ _PATH = re.compile(
 class Tap:
     """One parsed tap path.
 
-    =====================================  ==========================================
-    path                                   what is read
-    =====================================  ==========================================
-    ``'backbone.layer2'``                  the output of that submodule
-    ``'neck'``                             its output; a tuple stays a tuple
-    ``'neck[0]'``                          one element of it
-    ``'head.fc:input'``                    the first positional input
+    ==========================================  ==========================================
+    path                                        what is read
+    ==========================================  ==========================================
+    ``'backbone.layer2'``                       the output of that submodule
+    ``'neck'``                                  its output; a tuple stays a tuple
+    ``'neck[0]'``                               one element of it
+    ``'head.fc:input'``                         the first positional input
     ``'roi_head.bbox_roi_extractor:input[1]'``  the second positional input
-    ``'bbox_head.retina_cls@0'``           the output of its first call alone
-    ``'backbone.layer1.2.relu@-1:input'``  the input of its last call alone
-    ``'backbone.layer1.2.bn2:weight'``     its parameter ``weight``, or ``:bias``
-    =====================================  ==========================================
+    ``'bbox_head.retina_cls@0'``                the output of its first call alone
+    ``'backbone.layer1.2.relu@-1:input'``       the input of its last call alone
+    ``'backbone.layer1.2.bn2:weight'``          its parameter ``weight``, or ``:bias``
+    ==========================================  ==========================================
 
     A module that runs once in a forward gives what the table says; one that runs n times, such as a
     head that all levels share or the ReLU of a residual block, gives a list of that, one entry a
