@@ -61,16 +61,12 @@ class Teacher:
     ) -> None:
         self.key = key
         self.input_size = _size(input_size, f'{key}.input_size')
-        cfg = _read_config(config, key)
-        model_cfg = plain_model(cfg)
+        model_cfg = teacher_model(config, key)
         if not isinstance(checkpoint, (str, NoneType)):
             raise TypeError(f'{key}.checkpoint={checkpoint!r}, expected the path of a file')
         checkpoint = checkpoint or _pretrained(model_cfg) or _published(config)
         if checkpoint is None and not model_cfg.get('factory'):
             raise ValueError(_no_weights(key, 'its config names no published weights'))
-        scope = cfg.get('default_scope')
-        if scope is not None:
-            model_cfg['_scope_'] = scope
         try:
             self.model: nn.Module = MODELS.build(model_cfg)
         except ImportError as error:
@@ -161,6 +157,21 @@ class Teacher:
             inputs = (inputs.flip(1) if self._flip else inputs) * scale + shift
             inputs = inputs if inside is None else inputs * inside
         return self._resized(inputs)
+
+
+def teacher_model(config: str | dict, key: str) -> ConfigDict:
+    """The model config of a teacher.
+
+    Args:
+        config (str | dict): As :class:`Teacher` takes it.
+        key (str): The config key, for messages.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+    cfg = _read_config(config, key)
+    model_cfg, scope = plain_model(cfg), cfg.get('default_scope')
+    return model_cfg if scope is None else ConfigDict(model_cfg, _scope_=scope)
 
 
 def _no_weights(key: str, found: str) -> str:

@@ -1,0 +1,111 @@
+"""Parameters, FLOPs and latency of the students and teachers of a config.
+
+A FLOP is a multiplication and an addition of a convolution or a matrix product. They are those of
+one image: of a classifier up to its logits, of a detector up to its boxes, so that those of a
+two-stage one depend on how many proposals it makes of noise with random weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.device import get_device
+from mmengine.registry import DefaultScope
+from mmpretrain.models import ImageClassifier
+from torch import nn
+from torch.utils.benchmark import Timer
+from torch.utils.flop_counter import FlopCounterMode
+
+import mmkd  # noqa: F401
+from mmkd.distillers.teacher import teacher_model
+from mmkd.engine.config import read_config
+from mmkd.models.image_shape import image_size
+from mmkd.publish import num_students, plain_model
+from mmkd.recipes.anatomy import training_size
+from mmkd.registry import MODELS
+
+
+def networks(cfg: Config) -> Iterator[tuple[str, nn.Module]]:
+    """Students and teachers of a config by name, with random weights."""
+    count = num_students(cfg)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        for index in range(count):
+            yield (
+                'student' if count == 1 else f'net{index + 1}',
+                MODELS.build(plain_model(cfg, index)),
+            )
+        teachers = dict(cfg.model.get('teachers') or {})
+        if cfg.model.get('teacher'):
+            teachers['teacher'] = cfg.model.teacher
+        for name, teacher in teachers.items():
+            yield name, MODELS.build(teacher_model(teacher['config'], f'model.{name}'))
+
+
+@torch.no_grad()
+def cost(model: nn.Module, shape: Sequence[int]) -> dict[str, float]:
+    """Parameters, FLOPs and median latency in seconds of one image (C, H, W)."""
+    model = model.to(get_device()).eval()
+    image = torch.rand(1, *shape, device=get_device())
+    if isinstance(model, ImageClassifier):
+        arguments = dict(mode='tensor')
+    else:
+        from mmdet.structures import DetDataSample
+
+        size = tuple(shape[1:])
+        meta = dict(img_shape=size, ori_shape=size, batch_input_shape=size, pad_shape=size)
+        sample = DetDataSample(metainfo=dict(meta, scale_factor=(1.0, 1.0)))
+        arguments = dict(data_samples=[sample], mode='predict')
+    with FlopCounterMode(display=False) as counter:
+        model(image, **arguments)
+    timer = Timer(
+        'model(image, **arguments)', globals=dict(model=model, image=image, arguments=arguments)
+    )
+    return dict(
+        parameters=sum(p.numel() for p in model.parameters()),
+        flops=counter.get_total_flops() // 2,
+        latency=timer.blocked_autorange(min_run_time=0.5).median,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config of a distiller or of a plain model')
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs='+',
+        help='height and width of the image, or one number for both; by default that of training, '
+        'of the backbone, or 800 1280 for a detector and 224 for a classifier',
+    )
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    args = parser.parse_args(argv)
+    if args.shape is not None and (len(args.shape) > 2 or min(args.shape) < 1):
+        parser.error(f'--shape {args.shape}: give one positive number, or two')
+    cfg = read_config(args.config, 'CONFIG')
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    found = dict(networks(cfg))
+    first = next(iter(found.values()))
+    if args.shape is not None:
+        size = args.shape * 2 if len(args.shape) == 1 else args.shape
+    elif isinstance(first, ImageClassifier):
+        side = training_size(cfg)
+        size = (side, side) if side else image_size(first) or (224, 224)
+    else:
+        size = (800, 1280)
+    rows = {name: cost(model, (3, *size)) for name, model in found.items()}
+    print(f'{size[0]}x{size[1]}, {get_device()}')
+    print(f'{"":12}{"M parameters":>14}{"GFLOPs":>10}{"ms":>10}')
+    for name, row in rows.items():
+        cells = f'{row["parameters"] / 1e6:14.3f}{row["flops"] / 1e9:10.3f}'
+        print(f'{name:12}{cells}{row["latency"] * 1e3:10.2f}')
+    student = next(iter(rows.values()))
+    for name in rows.keys() - {'student'} if 'student' in rows else ():
+        ratios = (rows[name][key] / student[key] for key in ('parameters', 'flops', 'latency'))
+        label = f'{name} / student'
+        print(f'{label:18}{next(ratios):8.2f}{next(ratios):10.2f}{next(ratios):10.2f}')

@@ -1,0 +1,7 @@
+"""``mmkd print_config``, in a clone."""
+
+import sys
+
+from mmkd.cli import run
+
+run('print_config', sys.argv[1:])
