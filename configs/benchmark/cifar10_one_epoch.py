@@ -3,16 +3,17 @@
 title = 'CIFAR-10 at 16 pixels: one epoch'
 prose = """
 ResNet-8 sees all 50,000 images once; ResNet-20, its teacher, saw them 8 times. So short, a hint that
-shows a network what to compute at once is worth more than it is in a whole training: the numbers say
-what the code does under equal conditions, not what the methods give. Top-1 on the 10,000 test images.
+shows a network what to compute at once is worth more than it is in a whole training: the numbers
+say what the code does under equal conditions, not what the methods give. Top-1 on the 10,000 test
+images.
 """
 
 metrics = [dict(key='accuracy/top1', label='top-1 (%)')]
 seeds = [0, 1, 2]
 teachers = dict(
-    resnet20=dict(label='ResNet-20, the teacher', config='mmkd::cifar10_16px/resnet20.py')
+    resnet20=dict(label='ResNet-20, the teacher', config='mmkd::cifar10_16px/resnet20.py'),
 )
-# Those whose form has been corrected since they were first measured, and what they are held against.
+# Those whose form has been corrected since they were first measured, and KD beside them.
 _methods = dict(kd='KD', fitnet='FitNet', fsp='FSP', ft='FT', ofd='OFD')
 rows = dict(alone=dict(label='ResNet-8 alone', config='mmkd::cifar10_16px/resnet8.py'))
 for _name, _label in _methods.items():
