@@ -2,9 +2,9 @@
 # docs/results/cifar10.md says.
 title = 'CIFAR-10 at 16 pixels: one epoch'
 prose = """
-ResNet-8 sees all 50,000 images once; ResNet-20, its teacher, saw them 8 times. So short, a hint that
-shows a network what to compute at once is worth more than it is in a whole training: the numbers
-say what the code does under equal conditions, not what the methods give. Top-1 on the 10,000 test
+ResNet-8 sees all 50,000 images once; its teacher, ResNet-20, saw them 8 times. So short, a hint
+that shows a network what to compute at once is worth more than in a whole training: the numbers say
+what the code does under equal conditions, not what the methods give. Top-1 on the 10,000 test
 images.
 """
 
