@@ -128,8 +128,8 @@ class Teacher:
                 f'multiples of {ours}; set pad_size_divisor={theirs} in the data_preprocessor of '
                 'model.student'
             )
-        mean_s, std_s, swaps_s = _normalization(student)
-        mean_t, std_t, swaps_t = _normalization(self.model.data_preprocessor)
+        mean_s, std_s, swaps_s = normalization(student)
+        mean_t, std_t, swaps_t = normalization(self.model.data_preprocessor)
         self._flip = swaps_s != swaps_t
         if self._flip:
             mean_s, std_s = mean_s.flip(0), std_s.flip(0)
@@ -228,7 +228,7 @@ def _pretrained(model_cfg: ConfigDict) -> str | None:
     return None
 
 
-def _normalization(preprocessor: nn.Module) -> tuple[Tensor, Tensor, bool]:
+def normalization(preprocessor: nn.Module) -> tuple[Tensor, Tensor, bool]:
     """Mean and std, (C, 1, 1) each, and whether the channel order of the file is swapped."""
     swaps = getattr(preprocessor, '_channel_conversion', False) or getattr(
         preprocessor, 'to_rgb', False
