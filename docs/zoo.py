@@ -10,11 +10,16 @@ import yaml
 
 HEAD = """# Zoo
 
-Every config with its settings, from the metafiles that `model-index.yml` lists. *Measured* are our own runs, under
-the conditions that the page beside them gives; *published* is what a paper reports, not reproduced here. There are
-no weights to download yet. Batch sizes are those of all processes.
+Every config with its settings, from the metafiles that `model-index.yml` lists. *Measured* are
+our own runs, under the conditions that the page beside them gives, at its date; *published* is what
+a paper reports, not reproduced here. There are no weights to download yet. Batch sizes are those of
+all processes.
 
 """
+COLUMNS = (
+    *('config', 'data', 'length', 'batch', 'optimizer, rate', 'teacher'),
+    *('measured', 'published'),
+)
 
 
 def metafiles(root: Path) -> Iterator[dict[str, Any]]:
@@ -45,11 +50,11 @@ def page(root: Path) -> str:
         text += f'## {collection["Name"]}\n\n'
         if 'README' in collection:
             text += f'[About](methods/{Path(collection["README"]).parent.name}.md)\n\n'
-        text += '| config | data | length | batch | optimizer, rate | teacher | measured | published |\n'
-        text += '| --- | --- | --- | --- | --- | --- | --- | --- |\n'
+        text += f'| {" | ".join(COLUMNS)} |\n|{" --- |" * len(COLUMNS)}\n'
         for model in file['Models']:
             said = model['Metadata']
-            length = f'{said["Epochs"]} epochs' if 'Epochs' in said else f'{said["Iterations"]}'
+            unit = 'Epochs' if 'Epochs' in said else 'Iterations'
+            length = f'{said[unit]} {unit.lower()}'
             cells = (
                 f'`{model["Config"].removeprefix("configs/")}`',
                 said['Training Data'],

@@ -2,13 +2,14 @@
 
 A model's settings are read off its config. What a config does not say (`Results`, measured here;
 `Published`, a paper's; `Weights`) stays as it stands in the metafile. Run it after adding a config;
-it takes minutes.
+`tools/dev/metafiles.py kd` looks at one folder, all of them take minutes.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,11 +125,25 @@ def dump(content: Any) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
 
 
-def outdated() -> dict[Path, str]:
-    """Files whose text would change, with the new one."""
+def outdated(names: Sequence[str] = ()) -> dict[Path, str]:
+    """Files whose text would change, with the new one.
+
+    Args:
+        names (sequence of str): Folders of `configs/` to look at. Defaults to all.
+
+    Raises:
+        ValueError: If there is no such folder.
+    """
     folders = config_files()
-    texts = {folder / 'metafile.yml': metafile(folder, paths) for folder, paths in folders.items()}
-    index = dump(dict(Import=[str(path.relative_to(ROOT)) for path in texts]))
+    unknown = set(names) - {folder.name for folder in folders}
+    if unknown:
+        raise ValueError(f'{min(unknown)} is no folder of configs/ that has a metafile')
+    texts = {
+        folder / 'metafile.yml': metafile(folder, paths)
+        for folder, paths in folders.items()
+        if not names or folder.name in names
+    }
+    index = dump(dict(Import=[f'{f.relative_to(ROOT)}/metafile.yml' for f in folders]))
     texts[ROOT / 'model-index.yml'] = f'# Written by tools/dev/metafiles.py\n{index}'
     return {
         path: text for path, text in texts.items() if not path.is_file() or path.read_text() != text
@@ -136,8 +151,9 @@ def outdated() -> dict[Path, str]:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__).parse_args()
-    for path, text in outdated().items():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('folders', nargs='*', help='such as kd; by default all')
+    for path, text in outdated(parser.parse_args().folders).items():
         path.write_text(text)
         print(path.relative_to(ROOT))
 
