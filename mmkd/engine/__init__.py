@@ -1,5 +1,6 @@
 """What runs around a distiller: hooks, launching, safe loading."""
 
+from .amp import BFloat16OptimWrapper
 from .hooks import (
     CheckDataHook,
     CheckFiniteHook,
@@ -11,6 +12,7 @@ from .hooks import (
 )
 
 __all__ = [
+    'BFloat16OptimWrapper',
     'CheckDataHook',
     'CheckFiniteHook',
     'CheckpointHook',
