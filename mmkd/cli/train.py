@@ -28,7 +28,11 @@ from mmkd.publish import distiller
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of every tool that trains."""
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision (CUDA)')
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='automatic mixed precision: float16 on CUDA, bfloat16 elsewhere',
+    )
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
@@ -53,10 +57,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
     """Write ``--amp``, ``--auto-scale-lr`` and ``--resume`` into the config."""
     if args.amp:
-        if not torch.cuda.is_available():
-            raise SystemExit('--amp needs a CUDA device, and none was found; train without it')
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        if torch.cuda.is_available():
+            cfg.optim_wrapper.type = 'AmpOptimWrapper'
+            cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        else:
+            cfg.optim_wrapper.type = 'mmkd.BFloat16OptimWrapper'
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise SystemExit(

@@ -16,11 +16,12 @@ from mmengine.model import BaseModule
 from mmpretrain.models import ImageClassifier
 from torch import Tensor, nn
 
+from mmkd.models.image_shape import dry
 from mmkd.models.multi_exit import predictions
 from mmkd.registry import MODELS
 from mmkd.taps import Additions, Taps
 
-from .term_distiller import TermDistiller, dry
+from .term_distiller import TermDistiller
 from .terms import Term, detach, shapes
 from .views import paths_of, read
 

@@ -13,7 +13,14 @@ from mmengine.model import ModuleList
 from torch import Tensor, nn
 
 from mmkd.build import build
-from mmkd.models.multi_exit import MAIN, MultiExitClassifier, evaluating, predictions
+from mmkd.models.image_shape import dry
+from mmkd.models.multi_exit import (
+    INPUT_SHAPE,
+    MAIN,
+    MultiExitClassifier,
+    evaluating,
+    predictions,
+)
 from mmkd.registry import MODELS
 
 from .base import Distiller, check_num_classes
@@ -199,14 +206,9 @@ def _dry_logits(network: MultiExitClassifier) -> list[Tensor]:
     Raises:
         ValueError: If the network does not run on it, or a classifier gives something else.
     """
-    shape = network.input_shape
-    try:
-        logits = network.outputs(torch.zeros(2, *shape)).logits
-    except (AssertionError, IndexError, RuntimeError) as error:
-        raise ValueError(
-            f'the forward of images of {shape} failed: {str(error) or type(error).__name__}; set '
-            'input_shape beside model to a size that the network takes'
-        ) from error
+    images = torch.zeros(2, *network.input_shape)
+    with dry('the network', images, INPUT_SHAPE):
+        logits = network.outputs(images).logits
     for name, z in zip(network.names, logits, strict=True):
         if not isinstance(z, Tensor) or z.ndim != 2:
             found = tuple(z.shape) if isinstance(z, Tensor) else f'a {type(z).__name__}'

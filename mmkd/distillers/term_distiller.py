@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mmkd.models.image_shape import image_shape
+from mmkd.models.image_shape import dry, image_shape
 from mmkd.models.multi_exit import evaluating
 from mmkd.taps import Taps, parse, tensors
 
@@ -340,24 +339,6 @@ _FIX_TEACHER = (
     'set input_size beside its config to resize its images, or model.input_shape to a size that it '
     'takes, or tap its backbone or neck alone'
 )
-
-
-@contextmanager
-def dry(
-    whom: str,
-    inputs: Tensor,
-    fix: str = 'set model.input_shape to a size it takes, or tap its backbone or neck alone',
-) -> Iterator[None]:
-    """Whatever a network raises in a dry forward becomes a ValueError that says where it was."""
-    try:
-        yield
-    except ValueError:
-        raise
-    except Exception as error:
-        raise ValueError(
-            f'the dry forward of {whom} with images of {tuple(inputs.shape[1:])} failed: '
-            f'{str(error) or type(error).__name__}; {fix}'
-        ) from error
 
 
 def _few(classes: Sequence[str]) -> str:

@@ -1,10 +1,12 @@
-"""The size of images that a network was made for."""
+"""The dummy images that networks run on when they are built, and their size."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from torch import nn
+from torch import Tensor, nn
 
 #: Shape (C, H, W) of a dummy image for networks that take any size.
 DEFAULT_SHAPE = (3, 64, 64)
@@ -47,3 +49,21 @@ def image_shape(*models: nn.Module) -> tuple[int, int, int]:
     """
     sizes = [size for size in map(image_size, models) if size is not None]
     return (DEFAULT_SHAPE[0], *(sizes[0] if sizes else DEFAULT_SHAPE[1:]))
+
+
+@contextmanager
+def dry(
+    whom: str,
+    inputs: Tensor,
+    fix: str = 'set model.input_shape to a size it takes, or tap its backbone or neck alone',
+) -> Iterator[None]:
+    """Whatever a network raises in a dry forward becomes a ValueError that says where it was."""
+    try:
+        yield
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f'the dry forward of {whom} with images of {tuple(inputs.shape[1:])} failed: '
+            f'{str(error) or type(error).__name__}; {fix}'
+        ) from error

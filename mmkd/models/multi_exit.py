@@ -17,10 +17,12 @@ from mmkd.registry import MODELS
 from mmkd.taps import Taps
 
 from .early_exit import early_exit
-from .image_shape import image_shape
+from .image_shape import dry, image_shape
 
 #: Name of a network's own classifier among its outputs.
 MAIN = 'main'
+#: What to do where a network does not run on the dummy image.
+INPUT_SHAPE = 'set input_shape beside model to a size that it takes'
 #: Name of the output of early-exit inference.
 EARLY_EXIT = 'early_exit'
 
@@ -149,8 +151,10 @@ class MultiExitClassifier(BaseModel):
     @torch.no_grad()
     def _check(self) -> None:
         """Run a dummy batch, so that a wrong tap or number of channels stops here."""
+        images = torch.zeros(2, *self.input_shape)
         with evaluating(self), Taps(self.model, [*self.taps, self.feature_tap]) as record:
-            self.model(torch.zeros(2, *self.input_shape), mode='tensor')
+            with dry('the network', images, INPUT_SHAPE):
+                self.model(images, mode='tensor')
             for index, tap in enumerate(self.taps):
                 count = record.calls.get(tap, 0)
                 if count > 1:

@@ -185,7 +185,7 @@ def test_a_network_without_the_config_of_a_model_is_an_error(networks, objective
 
 def test_a_network_that_cannot_run_is_named(networks, objective):
     networks[1]['model'].head.in_channels = 5
-    with pytest.raises(RuntimeError, match=r'model.networks\[1\]: .*shapes'):
+    with pytest.raises(ValueError, match=r'model.networks\[1\]: .*shapes'):
         build(networks, objective)
 
 
