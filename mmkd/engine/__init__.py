@@ -9,8 +9,10 @@ from .hooks import (
     PublishStudentHook,
     StepSeedHook,
 )
+from .optim_wrapper import BFloat16OptimWrapper
 
 __all__ = [
+    'BFloat16OptimWrapper',
     'CheckDataHook',
     'CheckFiniteHook',
     'CheckpointHook',

@@ -151,7 +151,9 @@ ROWS = [
     ),
     family('t2t_vit/t2t-vit-t-14_8xb64_in1k', 'backbone.encoder.5', 384, 'cls', 224),
     family('tinyvit/tinyvit-5m_8xb256_in1k', 'backbone.stages.1', 160, 'mean', 224),
-    family('tnt/tnt-s-p16_16xb64_in1k', 'backbone.layers.5.projection', 384, 'mean', 32, img_size=32),
+    family(
+        'tnt/tnt-s-p16_16xb64_in1k', 'backbone.layers.5.projection', 384, 'mean', 32, img_size=32
+    ),
     family('twins/twins-pcpvt-small_8xb128_in1k', 'backbone.norm_after_stage1', 128, 'mean'),
     family('van/van-tiny_8xb128_in1k', 'backbone.blocks2.1', 64),
     family(
