@@ -11,7 +11,7 @@ from mmkd.losses import DCMLoss, DistillLoss, ExitLoss
 #: Relative distance of losses from float32.
 BOUNDS = {torch.bfloat16: 4e-3, torch.float16: 1e-3}
 #: That of gradients, which jump where the input of a ReLU is rounded across zero.
-GRADIENT = 0.1
+GRADIENT = 0.2
 
 
 CLASSES, BINS, SIZES = 3, 5, [(8, 12), (4, 6), (2, 3)]
