@@ -11,7 +11,9 @@ from mmkd.losses import DCMLoss, DistillLoss, ExitLoss
 #: Relative distance of losses from float32.
 BOUNDS = {torch.bfloat16: 4e-3, torch.float16: 1e-3}
 #: That of gradients, which jump where the input of a ReLU is rounded across zero.
-GRADIENT = 0.2
+GRADIENT = 0.1
+#: The gradient of an absolute difference jumps where that does.
+SIGNS = dict(FactorTransferLoss=0.3)
 
 
 CLASSES, BINS, SIZES = 3, 5, [(8, 12), (4, 6), (2, 3)]
@@ -160,7 +162,7 @@ def test_a_term_and_its_gradient_stay_near_float32(name, dtype, dense_batch):
     loss.load_state_dict(state)
     found, half = evaluate(loss, student, teacher, samples, dtype)
     assert found == pytest.approx(expected, rel=BOUNDS[dtype])
-    assert (half - gradient).norm() < GRADIENT * gradient.norm()
+    assert (half - gradient).norm() < SIGNS.get(name, GRADIENT) * gradient.norm()
 
 
 @pytest.mark.parametrize('dtype', BOUNDS, ids=['bf16', 'fp16'])
