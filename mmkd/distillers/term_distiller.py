@@ -192,10 +192,14 @@ class TermDistiller(BaseDistiller):
         inputs = torch.linspace(-1, 1, 2 * torch.Size(input_shape).numel())
         inputs = inputs.view(2, *input_shape)
         samples = self._dry_samples(input_shape)
+        fix = _FIX_TEACHER
+        for teacher in self.teachers.values():
+            if teacher.dtype is not None:
+                fix = f'remove {teacher.key}.dtype if an operator lacks it, or {_FIX_TEACHER}'
         # With gradient, so that a term without any is found here and not in its first epoch.
         with torch.enable_grad():
             student = self._dry_student(inputs, samples)
-            with dry('the teacher', inputs, _FIX_TEACHER):
+            with dry('the teacher', inputs, fix):
                 teachers = self._teacher_records(self.terms, inputs, samples, student)
         for term in self.terms:
             with torch.no_grad():
