@@ -1,6 +1,5 @@
 """What runs around a distiller: hooks, launching, safe loading."""
 
-from .amp import BFloat16OptimWrapper
 from .hooks import (
     CheckDataHook,
     CheckFiniteHook,
@@ -11,6 +10,7 @@ from .hooks import (
     PublishStudentHook,
     StepSeedHook,
 )
+from .optim_wrapper import BFloat16OptimWrapper
 
 __all__ = [
     'BFloat16OptimWrapper',
