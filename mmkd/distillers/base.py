@@ -12,7 +12,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmkd.build import check_config
-from mmkd.models.multi_exit import MultiExitClassifier
+from mmkd.models.multi_exit import MultiExitClassifier, check_trains
 from mmkd.publish import load_plain
 from mmkd.registry import MODELS
 
@@ -175,6 +175,7 @@ class BaseDistiller(Distiller):
         if data_preprocessor is not None:
             student.setdefault('data_preprocessor', data_preprocessor)
         student = MODELS.build(student)
+        check_trains('model.student', student)
         super().__init__(data_preprocessor=student.data_preprocessor)
         self.student = student
 

@@ -16,7 +16,7 @@ from mmengine.model import BaseModule
 from mmpretrain.models import ImageClassifier
 from torch import Tensor, nn
 
-from mmkd.models.image_shape import dry
+from mmkd.models.image_shape import dry, first_fit
 from mmkd.models.multi_exit import predictions
 from mmkd.registry import MODELS
 from mmkd.taps import Additions, Taps
@@ -202,7 +202,7 @@ class ConnectionDistiller(TermDistiller):
         teachers (dict[str, dict], optional): Frozen teachers by name (:class:`Teacher`).
         input_shape (tuple[int], optional): Shape (C, H, W) of the dummy image of the dry forward
             that checks taps, points and shapes at construction. Defaults to what the networks were
-            made for (:func:`~mmkd.models.image_shape.image_shape`).
+            made for (:func:`~mmkd.models.image_shape.image_shapes`).
         data_preprocessor (dict, optional): See :class:`BaseDistiller`.
 
     Raises:
@@ -246,9 +246,9 @@ class ConnectionDistiller(TermDistiller):
         self.teacher = _call('teacher_generator', generate_teacher, self.student, teacher_generator)
         self.points: list[str] = []
         self.connections = Connections({})
-        input_shape = self._input_shape(input_shape)
         if connections is not None:
-            _call('connections', self._connect, input_shape, connections)
+            shapes = self._input_shapes(input_shape)
+            _call('connections', self._connect, shapes, connections)
         self.eval()
         self._build_losses(input_shape)
         self.train()
@@ -300,13 +300,14 @@ class ConnectionDistiller(TermDistiller):
     @torch.no_grad()
     def _connect(
         self,
-        input_shape: tuple[int, int, int],
+        input_shapes: list[tuple[int, int, int]],
         points: str | Sequence[str],
         transform: dict | None = None,
         dense: bool = False,
     ) -> None:
         self.points = find_modules(self.student, points, 'connections.points')
-        student = super()._dry_student(torch.zeros(2, *input_shape), None)
+        dry_student = super()._dry_student
+        student = first_fit(input_shapes, lambda shape: dry_student(torch.zeros(2, *shape), None))
         try:
             maps = {point: student[point] for point in self.points}
         except RuntimeError as error:

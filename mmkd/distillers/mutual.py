@@ -13,14 +13,8 @@ from mmengine.model import ModuleList
 from torch import Tensor, nn
 
 from mmkd.build import build
-from mmkd.models.image_shape import dry
-from mmkd.models.multi_exit import (
-    INPUT_SHAPE,
-    MAIN,
-    MultiExitClassifier,
-    evaluating,
-    predictions,
-)
+from mmkd.models.image_shape import dry, first_fit
+from mmkd.models.multi_exit import MAIN, MultiExitClassifier, evaluating, predictions
 from mmkd.registry import MODELS
 
 from .base import Distiller, check_num_classes
@@ -49,9 +43,9 @@ class MutualDistiller(Distiller):
 
     Raises:
         ValueError: If there are fewer than two networks, their data preprocessors differ, an exit
-            does not fit, or the objective cannot compare the networks.
+            does not fit, no size of images suits all, or the objective cannot compare the networks.
         TypeError: If the objective does not know an argument, or does not compare networks.
-        RuntimeError: If a network does not run on the dummy image, or does not reach a tap.
+        RuntimeError: If a network does not reach a tap.
 
     Example:
         >>> model = dict(
@@ -120,17 +114,24 @@ class MutualDistiller(Distiller):
     def evaluated(cls, model: dict) -> dict:
         return model
 
-    @torch.no_grad()
     def _build_objective(self) -> None:
         """Let the objective see the shapes it will get, in a forward of a dummy batch."""
-        logits = []
-        for index, network in enumerate(self.networks):
-            with evaluating(network), _named(index):
-                logits.append(_dry_logits(network))
+        # Each network runs on images of its own size; all see the same ones.
+        shapes = list(dict.fromkeys(network.input_shape for network in self.networks))
+        logits = first_fit(shapes, self._dry_logits)
         try:
             self.objective.build(logits)
         except (TypeError, ValueError) as error:
             raise type(error)(f'model.objective: {error}') from error
+
+    @torch.no_grad()
+    def _dry_logits(self, shape: tuple[int, int, int]) -> list[list[Tensor]]:
+        images, logits = torch.zeros(2, *shape), []
+        fix = 'all networks see the same images: make their backbones for one img_size'
+        for index, network in enumerate(self.networks):
+            with evaluating(network), _named(index), dry('the network', images, fix):
+                logits.append(network.outputs(images).logits)
+        return logits
 
     def check_data(self, classes: Sequence[str] | None, length: int, labelled: str = 'all') -> None:
         self._check_labels(labelled)
@@ -198,22 +199,3 @@ def _named(index: int) -> Iterator[None]:
         yield
     except (RuntimeError, TypeError, ValueError) as error:
         raise type(error)(f'model.networks[{index}]: {error}') from error
-
-
-def _dry_logits(network: MultiExitClassifier) -> list[Tensor]:
-    """Logits of all classifiers of a network for a dummy batch.
-
-    Raises:
-        ValueError: If the network does not run on it, or a classifier gives something else.
-    """
-    images = torch.zeros(2, *network.input_shape)
-    with dry('the network', images, INPUT_SHAPE):
-        logits = network.outputs(images).logits
-    for name, z in zip(network.names, logits, strict=True):
-        if not isinstance(z, Tensor) or z.ndim != 2:
-            found = tuple(z.shape) if isinstance(z, Tensor) else f'a {type(z).__name__}'
-            raise ValueError(
-                f'{name} gives {found} where logits of (N, num_classes) are expected; use a head '
-                'with one classifier'
-            )
-    return logits

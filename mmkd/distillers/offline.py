@@ -49,7 +49,7 @@ class OfflineDistiller(TermDistiller):
             teacher. Defaults to False.
         input_shape (tuple[int], optional): Shape (C, H, W) of the dummy image of the dry forward
             that checks taps and shapes at construction. Defaults to what the networks were made
-            for (:func:`~mmkd.models.image_shape.image_shape`).
+            for (:func:`~mmkd.models.image_shape.image_shapes`).
         data_preprocessor (dict, optional): See :class:`BaseDistiller`.
 
     Raises:

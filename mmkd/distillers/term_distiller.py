@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmkd.losses.base import upcast
-from mmkd.models.image_shape import dry, image_shape
+from mmkd.models.image_shape import dry, first_fit, image_shapes
 from mmkd.models.multi_exit import evaluating
 from mmkd.taps import Taps, parse, tensors
 
@@ -168,27 +168,37 @@ class TermDistiller(BaseDistiller):
         """Data samples of the dry forward's two images, if the models need any."""
         return None
 
-    def _input_shape(self, given: Sequence[int] | None) -> tuple[int, int, int]:
-        """Shape (C, H, W) of the dummy image: as given, or what the networks were made for."""
+    def _input_shapes(self, given: Sequence[int] | None) -> list[tuple[int, int, int]]:
+        """Shapes (C, H, W) to try for the dummy image: as given, or what the networks may need."""
         if given is None:
             bound = [t.model for t in self.teachers.values() if t.input_size is None]
-            return image_shape(self.student, *bound)
+            return image_shapes(self.student, *bound)
         is_shape = isinstance(given, Sequence) and len(given) == 3
         if not is_shape or not all(isinstance(n, int) and n > 0 for n in given):
             raise ValueError(
                 f'model.input_shape={given!r}, expected channels, height and width, such as '
                 '(3, 64, 64)'
             )
-        return tuple(given)
+        return [tuple(given)]
 
     def _build_losses(self, input_shape: Sequence[int] | None) -> None:
         """Let every loss see the shapes it will get, in a forward of a dummy batch."""
-        input_shape = self._input_shape(input_shape)
+        shapes = self._input_shapes(input_shape)
         for term in self.terms:
             try:
                 self._check_term(term)
             except ValueError as error:
                 raise ValueError(f'losses.{term.name}: {error}') from error
+        student, teachers = first_fit(shapes, self._dry_records)
+        for term in self.terms:
+            with torch.no_grad():
+                self._build_loss(term, student, teachers)
+        tapped = {path for term in self.terms for path in paths_of(term.student)}
+        records = {None: student, **teachers}
+        self._calls = {name: record.calls for name, record in records.items()}
+        self._calls[None] = {path: n for path, n in student.calls.items() if path in tapped}
+
+    def _dry_records(self, input_shape: tuple[int, int, int]) -> tuple[Taps, dict[str, Taps]]:
         inputs = torch.linspace(-1, 1, 2 * torch.Size(input_shape).numel())
         inputs = inputs.view(2, *input_shape)
         samples = self._dry_samples(input_shape)
@@ -200,14 +210,7 @@ class TermDistiller(BaseDistiller):
         with torch.enable_grad():
             student = self._dry_student(inputs, samples)
             with dry('the teacher', inputs, fix):
-                teachers = self._teacher_records(self.terms, inputs, samples, student)
-        for term in self.terms:
-            with torch.no_grad():
-                self._build_loss(term, student, teachers)
-        tapped = {path for term in self.terms for path in paths_of(term.student)}
-        records = {None: student, **teachers}
-        self._calls = {name: record.calls for name, record in records.items()}
-        self._calls[None] = {path: n for path, n in student.calls.items() if path in tapped}
+                return student, self._teacher_records(self.terms, inputs, samples, student)
 
     def _build_loss(self, term: Term, student: Taps, teachers: dict[str, Taps]) -> None:
         with torch.enable_grad():

@@ -53,7 +53,9 @@ class BYOTLoss(ExitLoss):
     def build(
         self, logits: Sequence[Tensor], features: Sequence[Tensor], shared: Tensor | None = None
     ) -> None:
-        check_same_features('BYOTLoss', _pooled(features))
+        # Pooled maps, so that their sizes may differ.
+        tensors = all(isinstance(feature, Tensor) for feature in features)
+        check_same_features('BYOTLoss', _pooled(features) if tensors else features)
 
     def forward(
         self,
@@ -76,4 +78,5 @@ class BYOTLoss(ExitLoss):
 
 @fp32
 def _pooled(features: Sequence[Tensor]) -> list[Tensor]:
-    return [F.adaptive_avg_pool2d(feature, 1).flatten(1) for feature in features]
+    # What an exit on tokens sees is a vector already.
+    return [h if h.ndim == 2 else F.adaptive_avg_pool2d(h, 1).flatten(1) for h in features]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from mmengine.model import BaseModule
 from torch import Tensor
@@ -70,16 +71,22 @@ def named_exits(kind: str, losses: Sequence[Tensor]) -> dict[str, Tensor]:
     return {f'loss_exit{index}_{kind}': loss for index, loss in enumerate(losses, 1)}
 
 
-def check_same_features(loss: str, features: Sequence[Tensor]) -> None:
-    """Raise unless the features of all classifiers have the same shape.
+def check_same_features(loss: str, features: Sequence[Any]) -> None:
+    """Raise unless the features of all classifiers are tensors of the same shape.
 
     Args:
         loss (str): Name of the loss, for the message.
-        features (sequence of Tensor): From shallow to deep.
+        features (sequence): From shallow to deep.
 
     Raises:
-        ValueError: If they differ.
+        ValueError: If one is no tensor, or they differ.
     """
+    if not isinstance(features[-1], Tensor):
+        raise ValueError(
+            f'{loss} compares features of equal shape, found a {type(features[-1]).__name__} of '
+            f'{len(features[-1])} for the main classifier; set student.feature_tap to one tensor, '
+            "such as 'backbone[0][0]'"
+        )
     found = [tuple(feature.shape[1:]) for feature in features]
     wrong = [f'exits[{index}] {shape}' for index, shape in enumerate(found) if shape != found[-1]]
     if wrong:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 from torch import Tensor, nn
 
+T = TypeVar('T')
+
 #: Shape (C, H, W) of a dummy image for networks that take any size.
 DEFAULT_SHAPE = (3, 64, 64)
+#: Side of ImageNet's images, for networks that run on no small one, such as VGG's classifier.
+LARGE_SIDE = 224
 
 
 def image_size(model: nn.Module) -> tuple[int, int] | None:
@@ -38,17 +43,40 @@ def image_size(model: nn.Module) -> tuple[int, int] | None:
     return None
 
 
-def image_shape(*models: nn.Module) -> tuple[int, int, int]:
-    """Shape (C, H, W) of a dummy image for networks that see the same images.
+def image_shapes(*models: nn.Module) -> list[tuple[int, int, int]]:
+    """Shapes (C, H, W) to try for a dummy image of networks that see the same images.
 
     Args:
         models (nn.Module): Classifiers or detectors.
 
     Returns:
-        tuple[int]: Of the first that is bound to a size, else ``DEFAULT_SHAPE``.
+        list[tuple[int]]: Of the first that is bound to a size; else the small default, and the size
+        of ImageNet for networks that do not say that they are bound to one.
     """
     sizes = [size for size in map(image_size, models) if size is not None]
-    return (DEFAULT_SHAPE[0], *(sizes[0] if sizes else DEFAULT_SHAPE[1:]))
+    sizes = sizes[:1] or [DEFAULT_SHAPE[1:], (LARGE_SIDE, LARGE_SIDE)]
+    return [(DEFAULT_SHAPE[0], *size) for size in sizes]
+
+
+def first_fit(
+    shapes: Sequence[tuple[int, int, int]], run: Callable[[tuple[int, int, int]], T]
+) -> T:
+    """What a dry forward gives for the first shape of images that it runs on.
+
+    Args:
+        shapes (sequence of tuple[int]): To try, (C, H, W) each.
+        run (Callable): The forward of images of a shape.
+
+    Raises:
+        ValueError: The first one, if ``run`` raises one for every shape.
+    """
+    errors = []
+    for shape in shapes:
+        try:
+            return run(shape)
+        except ValueError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from mmkd.registry import MODELS
 from mmkd.taps import Taps
 
 from .early_exit import early_exit
-from .image_shape import dry, image_shape
+from .image_shape import dry, first_fit, image_shapes
 
 #: Name of a network's own classifier among its outputs.
 MAIN = 'main'
@@ -74,13 +74,13 @@ class MultiExitClassifier(BaseModel):
             None, all outputs are computed.
         input_shape (tuple[int], optional): Shape (C, H, W) of the dummy image of the dry forward
             that checks taps and channels at construction. Defaults to what the network was made for
-            (:func:`~mmkd.models.image_shape.image_shape`).
+            (:func:`~mmkd.models.image_shape.image_shapes`).
         data_preprocessor (dict, optional): Used if ``model`` has none of its own.
 
     Raises:
-        ValueError: If the head's loss is not one of its logits, a tap names no module or one that
-            runs several times, an exit does not fit what it gives, a deep exit stands before a
-            shallow one, or there is not one threshold for each exit.
+        ValueError: If there is no head, or its loss is not one of its logits, a tap names no module
+            or one that runs several times, an exit does not fit what it gives, a deep exit stands
+            before a shallow one, or there is not one threshold for each exit.
 
     Example:
         >>> model = dict(
@@ -112,6 +112,11 @@ class MultiExitClassifier(BaseModel):
             cfg = {'_scope_': 'mmkd', **cfg}
             if hasattr(model.head, 'num_classes'):
                 cfg.setdefault('num_classes', model.head.num_classes)
+            elif 'num_classes' not in cfg:
+                raise ValueError(
+                    f'exits[{index}].num_classes is missing, and model.head, a '
+                    f'{type(model.head).__name__}, does not say it; give the number of classes'
+                )
             if 'type' not in cfg:
                 cfg['type'] = exit_type
             if not cfg.get('tap'):
@@ -139,22 +144,31 @@ class MultiExitClassifier(BaseModel):
         if feature_tap is None:
             feature_tap = 'neck:input' if model.with_neck else 'backbone'
         self.feature_tap, self.threshold = feature_tap, threshold
-        self.input_shape = input_shape or image_shape(model)
-        if self.exits:
-            self._check()
+        shapes = image_shapes(model) if input_shape is None else [tuple(input_shape)]
+        self.input_shape = first_fit(shapes, self._check)
 
     @property
     def names(self) -> list[str]:
         """Names of the outputs: ``exit1``, ``exit2``, ..., ``main``."""
         return [f'exit{index + 1}' for index in range(len(self.exits))] + [MAIN]
 
+    @property
+    def _tapped(self) -> list[str]:
+        # A feature is compared with the exits' alone.
+        return [*self.taps, self.feature_tap] if self.exits else []
+
     @torch.no_grad()
-    def _check(self) -> None:
+    def _check(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         """Run a dummy batch, so that a wrong tap or number of channels stops here."""
-        images = torch.zeros(2, *self.input_shape)
-        with evaluating(self), Taps(self.model, [*self.taps, self.feature_tap]) as record:
+        images = torch.zeros(2, *shape)
+        with evaluating(self), Taps(self.model, self._tapped) as record:
             with dry('the network', images, INPUT_SHAPE):
-                self.model(images, mode='tensor')
+                logits = self.model(images, mode='tensor')
+            if not _are_logits(logits):
+                raise ValueError(
+                    f'model.head, a {type(self.model.head).__name__}, gives {_shape_of(logits)} '
+                    'where logits of (N, num_classes) are expected; use a head with one classifier'
+                )
             for index, tap in enumerate(self.taps):
                 count = record.calls.get(tap, 0)
                 if count > 1:
@@ -163,20 +177,28 @@ class MultiExitClassifier(BaseModel):
                         'forward pass, and an exit starts from one tensor; tap a module that runs '
                         'once, such as a whole block'
                     )
+                name = f'exits[{index}] ({type(self.exits[index]).__name__})'
+                found = _shape_of(record[tap])
                 try:
-                    self.exits[index](record[tap])
+                    logits = self.exits[index](record[tap])[1]
                 except (RuntimeError, ValueError, AttributeError, TypeError) as error:
-                    found = tuple(getattr(record[tap], 'shape', ())) or type(record[tap]).__name__
                     raise ValueError(
-                        f'exits[{index}] ({type(self.exits[index]).__name__}) does not fit what '
-                        f'tap={tap!r} gives, {found}: {error}; correct in_channels or the tap'
+                        f'{name} does not fit what tap={tap!r} gives, {found}: {error}; correct '
+                        'in_channels or the tap'
                     ) from error
+                if not _are_logits(logits):
+                    raise ValueError(
+                        f'{name} makes {_shape_of(logits)} of what tap={tap!r} gives, {found}, '
+                        'where logits of (N, num_classes) are expected; tokens (N, L, C) need an '
+                        'exit such as mmkd.TokenExit'
+                    )
         reached = [record.reached.index(tap) for tap in self.taps]
         if reached != sorted(reached):
             raise ValueError(
                 f'exits start at {", ".join(self.taps)}, which the network does not reach in this '
                 'order; list exits from shallow to deep'
             )
+        return shape
 
     def outputs(self, inputs: Tensor) -> Outputs:
         """Run the network and all its exits.
@@ -184,10 +206,10 @@ class MultiExitClassifier(BaseModel):
         Args:
             inputs (Tensor): Normalised batch, (N, C, H, W).
         """
-        if not self.exits:
-            return Outputs(logits=[self.model(inputs, mode='tensor')], features=[])
-        with Taps(self.model, [*self.taps, self.feature_tap]) as record:
+        with Taps(self.model, self._tapped) as record:
             logits = self.model(inputs, mode='tensor')
+        if not self.exits:
+            return Outputs(logits=[logits], features=[])
         exits = [run(record[tap]) for run, tap in zip(self.exits, self.taps, strict=True)]
         feature = record[self.feature_tap]
         if isinstance(feature, (tuple, list)):
@@ -253,14 +275,46 @@ def _check_head(model: nn.Module) -> None:
     Exits and peers are compared by logits, and classified by the head's loss on theirs.
     """
     head = getattr(model, 'head', None)
-    # EfficientFormer's overrides it to refuse training where it has a distillation token.
-    without = getattr(head, 'dist', None) is False
-    if isinstance(head, ClsHead) and (type(head).loss is ClsHead.loss or without):
+    if head is None:
+        raise ValueError(
+            f'model, of type {type(model).__name__}, has no head; give an ImageClassifier with one '
+            'such as LinearClsHead'
+        )
+    check_trains('model', model)
+    # EfficientFormer's overrides it for its distillation token alone.
+    with_token = hasattr(head, 'dist')
+    if isinstance(head, ClsHead) and (type(head).loss is ClsHead.loss or with_token):
         return
     raise ValueError(
         f'model.head is a {type(head).__name__}, whose loss is not that of its logits alone, so '
         'there is nothing that exits and peers could share; give one such as LinearClsHead'
     )
+
+
+def check_trains(key: str, model: nn.Module) -> None:
+    """Raise for a head that mmpretrain has for prediction alone: LeViT's, EfficientFormer's.
+
+    Args:
+        key (str): Where the model is in the config, such as ``'model.student'``.
+        model (nn.Module): The model.
+
+    Raises:
+        ValueError: If its head has a classifier for a distillation token.
+    """
+    head = getattr(model, 'head', None)
+    if getattr(head, 'distillation', False) or getattr(head, 'dist', False):
+        raise ValueError(
+            f'{key}.head is a {type(head).__name__} with distillation=True, which mmpretrain does '
+            f'not train; set {key}.head.distillation=False'
+        )
+
+
+def _are_logits(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim == 2
+
+
+def _shape_of(value: Any) -> str:
+    return str(tuple(value.shape)) if isinstance(value, Tensor) else f'a {type(value).__name__}'
 
 
 def predictions(

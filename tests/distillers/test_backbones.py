@@ -23,7 +23,7 @@ CONFIGS = Path(mmpretrain.__file__).parent / '.mim/configs'
 PREPROCESSOR = dict(num_classes=5, mean=[100.0] * 3, std=[50.0] * 3, to_rgb=True)
 
 
-def family(config, tap, channels, pool=None, size=64, told=True, head=None, **backbone):
+def family(config, tap, channels, pool=None, size=64, head=None, **backbone):
     """A row: a config, where its exit starts, and how it becomes small.
 
     Args:
@@ -31,17 +31,15 @@ def family(config, tap, channels, pool=None, size=64, told=True, head=None, **ba
         tap (str): Where the exit starts.
         channels (int): Channels there.
         pool (str, optional): Of a TokenExit; a map has a LinearExit.
-        size (int): Side of the images.
-        told (bool): Whether the model says so; else `input_shape` does.
+        size (int): Side of the images, and of the dummy image.
         head (dict, optional): Changes of the head.
         backbone: Changes of the backbone.
     """
     exit_ = dict(tap=tap, in_channels=channels, num_classes=5, type='mmkd.LinearExit')
     if pool is not None:
         exit_ |= dict(type='mmkd.TokenExit', pool=pool)
-    given = {} if told else dict(input_shape=(3, size, size))
     return pytest.param(
-        config, exit_, size, given, head or {}, backbone, id=config, marks=pytest.mark.full
+        config, exit_, size, head or {}, backbone, id=config, marks=pytest.mark.full
     )
 
 
@@ -50,6 +48,14 @@ def quick(row):
 
 
 ROWS = [
+    family(
+        'beit/benchmarks/beit-base-p16_8xb128-coslr-100e_in1k',
+        'backbone.layers.5',
+        768,
+        'cls',
+        32,
+        img_size=32,
+    ),
     family('convmixer/convmixer-768-32_10xb64_in1k', 'backbone.stages.9', 768),
     quick(
         family(
@@ -61,7 +67,7 @@ ROWS = [
     ),
     family('convnext_v2/convnext-v2-atto_32xb32_in1k', 'backbone.stages.1', 80),
     family('cspnet/cspdarknet50_8xb32_in1k', 'backbone.stages.1', 128),
-    family('davit/davit-tiny_4xb256_in1k', 'backbone.stages.1[0]', 192, 'mean', 224, told=False),
+    family('davit/davit-tiny_4xb256_in1k', 'backbone.stages.1[0]', 192, 'mean', 224),
     quick(family('deit/deit-tiny_4xb256_in1k', 'backbone.layers.5', 192, 'cls', 32, img_size=32)),
     family(
         'deit/deit-tiny-distilled_4xb256_in1k', 'backbone.layers.5', 192, 'cls', 32, img_size=32
@@ -75,7 +81,6 @@ ROWS = [
         96,
         None,
         224,
-        told=False,
         head=dict(distillation=False),
     ),
     family('efficientnet/efficientnet-b0_8xb32_in1k', 'backbone.layers.3', 40),
@@ -90,7 +95,6 @@ ROWS = [
         288,
         None,
         224,
-        told=False,
         num_classes=5,
     ),
     family(
@@ -100,6 +104,17 @@ ROWS = [
         'mean',
         224,
         head=dict(distillation=False),
+    ),
+    family(
+        'mixmim/benchmarks/mixmim-base_8xb128-coslr-100e_in1k',
+        'backbone.layers.1',
+        64,
+        'mean',
+        64,
+        head=dict(in_channels=128),
+        img_size=64,
+        window_size=[2, 2, 2, 2],
+        arch=dict(embed_dims=16, depths=[1, 1, 1, 1], num_heads=[1, 1, 1, 1]),
     ),
     family(
         'mlp_mixer/mlp-mixer-base-p16_64xb64_in1k',
@@ -113,9 +128,31 @@ ROWS = [
     quick(family('mobilenet_v3/mobilenet-v3-small-050_8xb128_in1k', 'backbone.layer5', 24)),
     family('mobileone/mobileone-s0_8xb32_in1k', 'backbone.stage2', 128),
     family('mobilevit/mobilevit-xxsmall_8xb128_in1k', 'backbone.layers.2', 48),
+    family(
+        'mocov3/benchmarks/vit-small-p16_8xb128-linear-coslr-90e_in1k',
+        'backbone.layers.5',
+        384,
+        'cls',
+        32,
+        img_size=32,
+        frozen_stages=-1,
+    ),
     family('mvit/mvitv2-tiny_8xb256_in1k', 'backbone.blocks.3[0]', 384, 'mean', 64, img_size=64),
     family('poolformer/poolformer-s12_32xb128_in1k', 'backbone.network.2', 128),
     family('regnet/regnetx-400mf_8xb128_in1k', 'backbone.layer2', 64),
+    family(
+        'replknet/replknet-31B_32xb64_in1k',
+        'backbone.stages.1',
+        16,
+        head=dict(in_channels=64),
+        arch=dict(
+            large_kernel_sizes=[7, 7, 5, 3],
+            layers=[1, 1, 1, 1],
+            channels=[8, 16, 32, 64],
+            small_kernel=3,
+            dw_ratio=1,
+        ),
+    ),
     family('repmlp/repmlp-base_8xb64_in1k', 'backbone.stages.1', 192, None, 224),
     family('repvgg/repvgg-A0_8xb32_in1k', 'backbone.stage_2', 96),
     family('res2net/res2net50-w14-s8_8xb32_in1k', 'backbone.layer2', 512),
@@ -156,10 +193,8 @@ ROWS = [
     ),
     family('twins/twins-pcpvt-small_8xb128_in1k', 'backbone.norm_after_stage1', 128, 'mean'),
     family('van/van-tiny_8xb128_in1k', 'backbone.blocks2.1', 64),
-    family(
-        'vgg/vgg11bn_8xb32_in1k', 'backbone.features.9', 512, None, 224, told=False, num_classes=5
-    ),
-    family('vig/vig-tiny_8xb128_in1k', 'backbone.blocks.5', 192, None, 224, told=False),
+    family('vgg/vgg11bn_8xb32_in1k', 'backbone.features.9', 512, None, 224, num_classes=5),
+    family('vig/vig-tiny_8xb128_in1k', 'backbone.blocks.5', 192, None, 224),
     family(
         'vision_transformer/vit-base-p32_64xb64_in1k',
         'backbone.layers.5',
@@ -174,50 +209,53 @@ ROWS = [
     ),
 ]
 
+NO_CLASSIFIER = 'no classifier: a backbone without a head, pre-training or a multimodal task'
+LIKE_A_ROW = 'classifiers whose backbone is that of a row'
+REFUSED = 'refused, see below'
+GREY = 'images of one channel'
 #: Folders without a row, and why.
-NO_CLASSIFIER = 'pre-training or a multimodal task, with no classifier of its own'
 WITHOUT = {
     **dict.fromkeys(
         [
-            'barlowtwins',
-            'beit',
-            'beitv2',
             'blip',
             'blip2',
-            'byol',
-            'cae',
             'chinese_clip',
-            'densecl',
+            'dinov2',
             'flamingo',
             'glip',
             'itpn',
             'llava',
+            'minigpt4',
+            'ofa',
+            'otter',
+            'sam',
+        ],
+        NO_CLASSIFIER,
+    ),
+    **dict.fromkeys(
+        [
+            'barlowtwins',
+            'beitv2',
+            'byol',
+            'cae',
+            'clip',
+            'densecl',
+            'eva',
             'mae',
             'maskfeat',
             'mff',
             'milan',
-            'minigpt4',
-            'mixmim',
             'mocov2',
-            'mocov3',
-            'ofa',
-            'otter',
             'simclr',
             'simmim',
             'simsiam',
             'spark',
             'swav',
         ],
-        NO_CLASSIFIER,
+        LIKE_A_ROW,
     ),
-    **dict.fromkeys(['dinov2', 'sam'], 'backbones without a head'),
-    'arcface': 'refused, see below',
-    'conformer': 'refused, see below',
-    'csra': 'refused, see below',
-    'clip': 'the vision transformer',
-    'eva': 'a vision transformer of 300 million parameters and more',
-    'lenet': 'images of one channel; its head is that of vgg',
-    'replknet': 'MMEngine cannot read its config, whose base imports a package',
+    **dict.fromkeys(['arcface', 'conformer', 'csra'], REFUSED),
+    'lenet': GREY,
 }
 
 
@@ -227,13 +265,23 @@ def scope():
         yield
 
 
+@pytest.fixture(scope='module')
+def backbones_of_rows():
+    return {fromfile(CONFIGS / f'{row.values[0]}.py').model.backbone.type for row in ROWS}
+
+
 @pytest.fixture
 def small(classifier):
     return classifier
 
 
+def fromfile(path):
+    # RepLKNet's base imports a package, which MMEngine takes for a config of another kind.
+    return Config.fromfile(path, lazy_import=False)
+
+
 def read(config, head=None, backbone=None):
-    cfg = Config.fromfile(CONFIGS / f'{config}.py').model
+    cfg = fromfile(CONFIGS / f'{config}.py').model
     cfg.data_preprocessor = PREPROCESSOR
     cfg.backbone.update(copy.deepcopy(backbone or {}))
     cfg.backbone.pop('init_cfg', None)
@@ -259,14 +307,12 @@ def taught(module):
     return sum(p.grad is not None and bool(p.grad.any()) for p in module.parameters())
 
 
-each_family = pytest.mark.parametrize(
-    ('config', 'exit_', 'size', 'given', 'head', 'backbone'), ROWS
-)
+each_family = pytest.mark.parametrize(('config', 'exit_', 'size', 'head', 'backbone'), ROWS)
 
 
 @each_family
-def test_as_peers(config, exit_, size, given, head, backbone, small, image_batch):
-    networks = [dict(model=read(config, head, backbone), **given), dict(model=small)]
+def test_as_peers(config, exit_, size, head, backbone, small, image_batch):
+    networks = [dict(model=read(config, head, backbone)), dict(model=small)]
     distiller = MutualDistiller(networks, dict(type='mmkd.DCMLoss'))
     terms = step(distiller, image_batch, size)
     assert terms['loss_net1_same_stage'] > 0
@@ -275,9 +321,9 @@ def test_as_peers(config, exit_, size, given, head, backbone, small, image_batch
 
 
 @each_family
-def test_with_an_exit(config, exit_, size, given, head, backbone, image_batch):
+def test_with_an_exit(config, exit_, size, head, backbone, image_batch):
     student = dict(
-        type='mmkd.MultiExitClassifier', model=read(config, head, backbone), exits=[exit_], **given
+        type='mmkd.MultiExitClassifier', model=read(config, head, backbone), exits=[exit_]
     )
     distiller = MultiExitDistiller(student, dict(type='mmkd.ExitCELoss'))
     step(distiller, image_batch, size)
@@ -290,23 +336,23 @@ KD = dict(kd=dict(type='mmkd.KLDivergenceLoss', student='head', teacher='head', 
 
 
 @each_family
-def test_as_student(config, exit_, size, given, head, backbone, small, save_teacher, image_batch):
+def test_as_student(config, exit_, size, head, backbone, small, save_teacher, image_batch):
     model = read(config, head, backbone)
-    distiller = OfflineDistiller(model, KD, save_teacher(small), **given)
+    distiller = OfflineDistiller(model, KD, save_teacher(small))
     assert step(distiller, image_batch, size)['loss_kd'] > 0
     assert taught(distiller.student.backbone)
 
 
 @each_family
-def test_as_teacher(config, exit_, size, given, head, backbone, small, save_teacher, image_batch):
+def test_as_teacher(config, exit_, size, head, backbone, small, save_teacher, image_batch):
     teacher = save_teacher(read(config, head, backbone))
-    distiller = OfflineDistiller(small, KD, teacher, **given)
+    distiller = OfflineDistiller(small, KD, teacher)
     assert step(distiller, image_batch, size)['loss_kd'] > 0
     assert taught(distiller.student.backbone)
 
 
 @each_family
-def test_with_a_generated_teacher(config, exit_, size, given, head, backbone, image_batch):
+def test_with_a_generated_teacher(config, exit_, size, head, backbone, image_batch):
     model = read(config, head, backbone)
     convs = [
         name
@@ -316,9 +362,9 @@ def test_with_a_generated_teacher(config, exit_, size, given, head, backbone, im
     generator = dict(type='mmkd.DynamicAdditiveConv2d', num_kernels=2)
     if not convs:
         with pytest.raises(ValueError, match='3x3'):
-            ConnectionDistiller(model, dict(generator, convs='*'), **given)
+            ConnectionDistiller(model, dict(generator, convs='*'))
         return
-    distiller = ConnectionDistiller(model, dict(generator, convs=convs[-1]), **given)
+    distiller = ConnectionDistiller(model, dict(generator, convs=convs[-1]))
     step(distiller, image_batch, size)
     assert taught(distiller.student.backbone)
     assert taught(distiller.teacher)
@@ -330,27 +376,124 @@ def test_every_folder_has_a_row_or_a_reason():
     assert WITHOUT.keys() <= folders
 
 
-@pytest.mark.parametrize(
-    ('config', 'said'),
-    [
-        ('arcface/resnet50-arcface_8xb32_inshop', 'model.head is a ArcFaceClsHead'),
-        ('csra/resnet101-csra_1xb16_voc07-448px', 'model.head is a CSRAClsHead'),
-        (
-            'efficientformer/efficientformer-l1_8xb128_in1k',
-            'model.head is a EfficientFormerCls',
-        ),
-        ('conformer/conformer-tiny-p16_8xb128_in1k', 'main gives a tuple where logits'),
-    ],
-)
+@pytest.mark.full
+@pytest.mark.parametrize('folder', sorted(WITHOUT))
+def test_the_reason_of_a_folder_is_true(folder, backbones_of_rows):
+    configs = [fromfile(path) for path in (CONFIGS / folder).rglob('*.py')]
+    classifiers = [
+        cfg for cfg in configs if cfg.model.type == 'ImageClassifier' and cfg.model.get('head')
+    ]
+    found = {cfg.model.backbone.type for cfg in classifiers}
+    assert {
+        NO_CLASSIFIER: not found,
+        LIKE_A_ROW: found and found <= backbones_of_rows,
+        REFUSED: any(config.startswith(f'{folder}/') for config, _ in NOT_ALIKE),
+        GREY: all(len(cfg.data_preprocessor.mean) == 1 for cfg in classifiers),
+    }[WITHOUT[folder]], found
+
+
+#: What has no logits to share, and what is said of it.
+NOT_ALIKE = [
+    ('arcface/resnet50-arcface_8xb32_inshop', 'model.head is a ArcFaceClsHead'),
+    ('csra/resnet101-csra_1xb16_voc07-448px', 'model.head is a CSRAClsHead'),
+    (
+        'conformer/conformer-tiny-p16_8xb128_in1k',
+        'model.head, a ConformerHead, gives a tuple where',
+    ),
+    (
+        'efficientformer/efficientformer-l1_8xb128_in1k',
+        'EfficientFormerClsHead with distillation=True.*set model.head.distillation=False',
+    ),
+    (
+        'levit/levit-128s_8xb256_in1k',
+        'LeViTClsHead with distillation=True.*set model.head.distillation=False',
+    ),
+    ('dinov2/vit-small-p14_dinov2-pre_headless', 'model, of type ImageClassifier, has no head'),
+]
+
+
+@pytest.mark.parametrize(('config', 'said'), NOT_ALIKE)
 def test_what_does_not_classify_alike_is_refused(config, said, small):
-    cfg = Config.fromfile(CONFIGS / f'{config}.py').model
+    cfg = fromfile(CONFIGS / f'{config}.py').model
     cfg.data_preprocessor = small.data_preprocessor
     cfg['_scope_'] = 'mmpretrain'
-    with pytest.raises(ValueError, match=rf'model.networks\[0\]: {said}'):
+    with pytest.raises(ValueError, match=rf'model.networks\[0\]: .*{said}'):
         MutualDistiller([dict(model=cfg), dict(model=small)], dict(type='mmkd.DCMLoss'))
 
 
-def test_an_image_too_small_for_a_network_is_named(small):
-    networks = [dict(model=read('vgg/vgg11bn_8xb32_in1k', None, dict(num_classes=5)))]
-    with pytest.raises(ValueError, match=r'networks\[0\]: .*\(3, 64, 64\) failed.*set input_shape'):
-        MutualDistiller([*networks, dict(model=small)], dict(type='mmkd.DCMLoss'))
+def test_a_head_that_mmpretrain_does_not_train_is_no_student(small, save_teacher):
+    student = read('levit/levit-128s_8xb256_in1k')
+    with pytest.raises(ValueError, match=r'set model\.student\.head\.distillation=False'):
+        OfflineDistiller(student, KD, save_teacher(small))
+
+
+QUICK = {row.id.partition('/')[0]: row.values for row in ROWS if not row.marks}
+
+
+def quick_network(name, **exit_changes):
+    config, exit_, _, head, backbone = QUICK[name]
+    return dict(model=read(config, head, backbone), exits=[{**exit_, **exit_changes}])
+
+
+def test_a_transformer_and_a_convolutional_network_share_all_their_classifiers(image_batch):
+    networks = [quick_network('swin_transformer'), quick_network('resnet')]
+    distiller = MutualDistiller(networks, dict(type='mmkd.DCMLoss'))
+    terms = step(distiller, image_batch, 64)
+    assert terms['loss_net1_cross_stage'] > 0
+    assert all(taught(network.exits) for network in distiller.networks)
+    distiller.eval()
+    data = distiller.data_preprocessor(image_batch(2, 64))
+    outputs = distiller(**data, mode='predict')[0].outputs
+    assert list(outputs) == ['net1_exit1', 'net1', 'net2_exit1', 'net2', 'ensemble']
+
+
+def test_an_image_leaves_a_transformer_early(image_batch):
+    network = quick_network('deit')
+    network = MODELS.build(dict(network, type='mmkd.MultiExitClassifier', threshold=0.0)).eval()
+    data = network.data_preprocessor(image_batch(2, 32))
+    (sample, _) = network(**data, mode='predict')
+    assert sample.exit == 'exit1'
+    torch.testing.assert_close(
+        sample.outputs['early_exit'], network.scores(data['inputs'])['exit1'][0]
+    )
+
+
+@pytest.mark.parametrize('objective', ['ExitKDLoss', 'BEEDLoss', 'BYOTLoss'])
+def test_exits_on_tokens_learn_from_the_feature_of_the_network(objective, image_batch):
+    student = quick_network('swin_transformer', channels=[96])
+    student |= dict(type='mmkd.MultiExitClassifier', feature_tap='neck')
+    distiller = MultiExitDistiller(student, dict(type=f'mmkd.{objective}'))
+    assert step(distiller, image_batch, 64)['loss_exit1_feature'] > 0
+
+
+def test_a_feature_of_two_tokens_is_named(small):
+    config = 'deit/deit-tiny-distilled_4xb256_in1k'
+    exit_ = dict(tap='backbone.layers.5', in_channels=192, type='mmkd.TokenExit', channels=[192])
+    student = dict(type='mmkd.MultiExitClassifier', exits=[exit_])
+    student['model'] = read(config, None, dict(img_size=32))
+    with pytest.raises(ValueError, match=r"a tuple of 2 .*feature_tap.*'backbone\[0\]\[0\]'"):
+        MultiExitDistiller(student, dict(type='mmkd.BYOTLoss'))
+    MultiExitDistiller(dict(student, feature_tap='backbone[0][0]'), dict(type='mmkd.BYOTLoss'))
+
+
+def test_an_exit_for_maps_on_tokens_is_named():
+    network = quick_network('deit')
+    network['exits'][0] = dict(tap='backbone.layers.5', type='mmkd.LinearExit', in_channels=192)
+    with pytest.raises(ValueError, match=r'exits\[0\] \(LinearExit\) makes .*mmkd.TokenExit'):
+        MODELS.build(dict(network, type='mmkd.MultiExitClassifier'))
+
+
+def test_an_exit_needs_the_number_of_classes_where_the_head_does_not_say_it(small):
+    exit_ = dict(tap='backbone.layer1', in_channels=4, type='mmkd.LinearExit')
+    network = dict(model=dict(small, head=dict(type='ClsHead')), exits=[exit_])
+    with pytest.raises(ValueError, match=r'exits\[0\].num_classes is missing.*a ClsHead'):
+        MODELS.build(dict(network, type='mmkd.MultiExitClassifier'))
+
+
+def test_networks_that_no_image_suits_are_named():
+    arch = dict(embed_dims=16, num_layers=1, tokens_mlp_dims=8, channels_mlp_dims=16)
+    mixer = dict(img_size=32, arch=arch)
+    mixer = read('mlp_mixer/mlp-mixer-base-p16_64xb64_in1k', dict(in_channels=16), mixer)
+    networks = [dict(model=mixer), dict(model=quick_network('swin_transformer')['model'])]
+    with pytest.raises(ValueError, match=r'networks\[1\]: .*\(3, 32, 32\) failed.*one img_size'):
+        MutualDistiller(networks, dict(type='mmkd.DCMLoss'))
