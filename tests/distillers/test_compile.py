@@ -46,8 +46,9 @@ LEVELS = ['backbone.layer1', 'backbone.layer2']
             kd=dict(type='KLDivergenceLoss', student='head.fc', teacher='head.fc', tau=2.0),
             hint=dict(type='HintLoss', student=LEVELS[1], teacher=LEVELS[1]),
         ),
+        dict(review=dict(type='ReviewKDLoss', student=LEVELS, teacher=LEVELS)),
     ],
-    ids=['kd'],
+    ids=['kd', 'reviewkd'],
 )
 def test_a_compiled_classifier_learns_the_same(classifier, save_teacher, image_batch, losses):
     cfg = dict(
