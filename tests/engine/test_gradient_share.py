@@ -11,6 +11,7 @@ from mmengine.registry import DefaultScope
 
 from mmkd.distillers import MutualDistiller, OfflineDistiller
 from mmkd.engine import GradientShareHook
+from mmkd.engine.hooks.gradient_share import shares
 
 LOSSES = dict(
     kd=dict(type='KLDivergenceLoss', student='head.fc', teacher='head.fc', loss_weight=3.0),
@@ -69,7 +70,17 @@ def test_between_the_intervals_nothing_runs(runner):
 def test_without_own_losses_there_is_nothing_to_compare_with(runner, image_batch):
     runner.model.student_loss_weight = 0
     GradientShareHook(interval=1).after_train_iter(runner, 0, image_batch())
-    assert runner.message_hub.get_scalar('train/grad_share_kd').current() == 0
+    assert 'train/grad_share_kd' not in runner.message_hub.log_scalars
+
+
+def test_a_term_that_is_off_has_no_share(classifier, save_teacher, image_batch):
+    hint = dict(LOSSES['hint'], begin=5)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = OfflineDistiller(classifier, dict(LOSSES, hint=hint), save_teacher(classifier))
+    losses = model(**model.data_preprocessor(image_batch(), True), mode='loss')
+    found = shares(model, losses)
+    assert found['hint'] == 0
+    assert found['kd'] > 0
 
 
 def test_mistakes_are_named(classifier):

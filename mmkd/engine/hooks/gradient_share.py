@@ -71,7 +71,7 @@ class GradientShareHook(Hook):
 
 
 def shares(model: nn.Module, losses: dict[str, Any]) -> dict[str, float]:
-    """Gradient norm of each term over that of the student's own losses; 0 without such losses.
+    """Gradient norm of each term over that of the student's own losses; none without such losses.
 
     Args:
         model (nn.Module): A distiller with ``terms``.
@@ -81,10 +81,10 @@ def shares(model: nn.Module, losses: dict[str, Any]) -> dict[str, float]:
     terms = {term.key: term.name for term in model.terms}
     own = [v for k, v in losses.items() if 'loss' in k and k not in terms]
     reference = _norm([x for v in own for x in (v if isinstance(v, list) else [v])], parameters)
-    return {
-        name: (_norm([losses[key]], parameters) / reference).item() if reference else 0.0
-        for key, name in terms.items()
-    }
+    if not reference:
+        return {}
+    norms = {name: _norm([losses[key]], parameters) for key, name in terms.items()}
+    return {name: (norm / reference).item() for name, norm in norms.items()}
 
 
 def _norm(losses: list[Tensor], parameters: list[Tensor]) -> Tensor:
@@ -92,7 +92,9 @@ def _norm(losses: list[Tensor], parameters: list[Tensor]) -> Tensor:
     if not isinstance(total, Tensor) or not total.requires_grad:
         return torch.zeros(())
     found = torch.autograd.grad(total, parameters, retain_graph=True, allow_unused=True)
-    return torch.stack([g.float().norm() for g in found if g is not None]).norm()
+    norms = [gradient.float().norm() for gradient in found if gradient is not None]
+    # A term that is off reaches the parameters of its loss alone.
+    return torch.stack(norms).norm() if norms else torch.zeros(())
 
 
 def _unwrapped(runner: Runner) -> nn.Module:
