@@ -52,6 +52,8 @@ def draw_truth(axes: Axes, sample: Any, classes: Sequence[str], scale: tuple[flo
     if truth is None:
         labels = getattr(sample, 'gt_label', None)
         return '' if labels is None else ', '.join(name(classes, i) for i in labels.tolist())
+    if 'bboxes' not in truth:
+        return 'no labels'
     height, width = scale
     boxes = getattr(truth.bboxes, 'tensor', truth.bboxes)
     for (x1, y1, x2, y2), label in zip(boxes.tolist(), truth.labels.tolist(), strict=True):
