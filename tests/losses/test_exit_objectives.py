@@ -175,6 +175,16 @@ def test_byot_equals_its_equation(inputs):
     close(loss(*inputs, classify), expected)
 
 
+def test_byot_takes_a_vector_as_what_is_pooled(inputs):
+    logits, features = inputs
+    vectors = [feature.mean(dim=(2, 3)) for feature in features]
+    BYOTLoss().build(logits, vectors)
+    found = {name: term.item() for name, term in BYOTLoss()(logits, vectors, classify).items()}
+    close(BYOTLoss()(*inputs, classify), found)
+    with pytest.raises(ValueError, match=r'BYOTLoss.*exits\[0\] \(3,\) and \(4,\)'):
+        BYOTLoss().build(logits, [vectors[0][:, :3], *vectors[1:]])
+
+
 def test_byot_has_the_constants_of_its_source_at_batch_128():
     loss = BYOTLoss()
     assert loss.feature_weight / 128 == pytest.approx(1e-6)
