@@ -53,8 +53,10 @@ setup(
             '.mim/model-index.yml',
             '.mim/configs/**/*.py',
             '.mim/configs/**/*.md',
+            '.mim/configs/*/metafile.yml',
             '.mim/tools/*',
             '.mim/tools/analysis/*',
+            '.mim/tools/misc/*',
         ]
     },
     entry_points={'console_scripts': ['mmkd = mmkd.cli:main']},

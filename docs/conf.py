@@ -11,7 +11,9 @@ from sphinx.application import Sphinx
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(DOCS)]
+
+import zoo  # noqa: E402
 
 from mmkd.version import __version__  # noqa: E402
 
@@ -80,6 +82,7 @@ def generate(app: Sphinx) -> None:
         if page.startswith('generated/methods/'):
             methods.append(Path(page).name)
     index = '# Methods\n\nOne page a folder of `configs`.\n\n```{toctree}\n' + '\n'.join(methods)
+    (DOCS / 'generated/zoo.md').write_text(zoo.page(ROOT))
     (DOCS / 'generated/methods/index.md').write_text(f'{index}\n```\n')
 
 

@@ -137,6 +137,7 @@ class Taps:
             prescribed by default.
         stop (bool): Whether the forward ends, and with it the context, when the modules of all taps
             have run as often as ``calls`` says. Defaults to False.
+        given (Callable, optional): What is given of a tapped value. Defaults to None, the value.
 
     Raises:
         ValueError: If a path cannot be parsed or names no module of ``model``.
@@ -153,10 +154,12 @@ class Taps:
         paths: Sequence[str],
         calls: Mapping[str, int] | None = None,
         stop: bool = False,
+        given: Callable[[Any], Any] | None = None,
     ) -> None:
         self._taps = {path: parse(path) for path in paths}
         self._modules = {path: tap.find(model) for path, tap in self._taps.items()}
         self._expected = calls or {}
+        self._given = given or _same
         #: Calls that are still to come, where the forward ends with the last; else None.
         self._left = None
         if stop and self._taps.keys() <= self._expected.keys():
@@ -236,7 +239,7 @@ class Taps:
                 "input of the module that overwrites it (such as '...relu:input'), its output, or "
                 'set inplace=False there'
             )
-        values = [value for value, _ in records]
+        values = [self._given(value) for value, _ in records]
         return values[0] if len(values) == 1 else values
 
 

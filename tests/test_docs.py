@@ -1,14 +1,36 @@
 """The documentation site."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from mmengine.registry import DefaultScope
+
+from mmkd import cli
+from mmkd.engine.config import read_config
+from mmkd.publish import plain_model
+from mmkd.registry import MODELS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / 'docs'
+
+TEACHERS = {
+    'digits_teacher': 'work_dirs/demo/digits_teacher/epoch_30.pth',
+    'scenes_teacher': 'work_dirs/demo/scenes_teacher/epoch_12.pth',
+}
+
+
+def untrained(name, path, prefix=''):
+    """Save the weights of a config's model as it is initialised."""
+    cfg = read_config(name, 'CONFIG')
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        weights = MODELS.build(plain_model(cfg)).state_dict()
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    torch.save(dict(state_dict={prefix + key: value for key, value in weights.items()}), path)
 
 
 def rows(page):
@@ -43,6 +65,39 @@ def test_every_page_is_in_the_contents():
     assert pages <= listed, pages - listed
 
 
+def commands(page):
+    """Commands in the shell blocks of a page, continued lines joined."""
+    text = page.read_text()
+    blocks = re.findall(r'```shell\n(.*?)```', text, re.DOTALL)
+    lines = [line for b in blocks for line in b.replace('\\\n', ' ').splitlines()]
+    return [shlex.split(line, comments=True) for line in lines if line.strip()]
+
+
+#: Pages whose commands need GPUs, as they say.
+NEED_GPUS = {'many_gpus'}
+
+
+def test_commands_of_the_how_tos_run(tmp_path, monkeypatch, capsys):
+    """All of them, after a training that is as short as can be, in their order."""
+    monkeypatch.chdir(tmp_path)
+    for name, path in TEACHERS.items():
+        untrained(f'mmkd::demo/{name}.py', path)
+    untrained('mmkd::demo/digits_student.py', 'work_dirs/digits_kd/epoch_1.pth', 'student.')
+    pages = [path for path in sorted((DOCS / 'howto').glob('*.md')) if path.stem not in NEED_GPUS]
+    found = [command for page in pages for command in commands(page)]
+    assert len(found) > 5
+    for program, name, *arguments in found:
+        assert program == 'mmkd'
+        cli.run(name, arguments)
+    assert 'PKDLoss' in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} >= {'student.pth', 'release.py', 'scenes.png'}
+
+
+def test_pages_that_need_gpus_say_so():
+    for name in NEED_GPUS:
+        assert 'need the GPUs' in (DOCS / 'howto' / f'{name}.md').read_text()
+
+
 @pytest.mark.full
 def test_the_site_builds_without_a_warning(tmp_path):
     pytest.importorskip('furo')
@@ -50,3 +105,18 @@ def test_the_site_builds_without_a_warning(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert 'class="py class"' in (tmp_path / 'api/losses.html').read_text()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize('name', ['classification', 'detection'])
+def test_notebooks_run_and_hold_no_outputs(name, tmp_path, monkeypatch):
+    nbclient = pytest.importorskip('nbclient')
+    nbformat = pytest.importorskip('nbformat')
+    notebook = nbformat.read(DOCS / 'notebooks' / f'{name}.ipynb', as_version=4)
+    assert not any(cell.get('outputs') for cell in notebook.cells)
+    # The kernel finds this tree.
+    monkeypatch.setenv('PYTHONPATH', str(ROOT))
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    context = dict(metadata=dict(path=str(tmp_path)))
+    nbclient.NotebookClient(notebook, timeout=600, resources=context).execute()
+    assert list((tmp_path / 'work_dirs/notebook').glob('*/student.pth'))

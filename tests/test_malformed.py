@@ -259,7 +259,6 @@ OPTIONS = [
         r"--cfg-options modle\.head: .*no key 'modle'; nea",
     ),
     (['--resume', 'nope.pth'], r'nope\.pth'),
-    (['--amp'], r'--amp needs a CUDA device'),
     (['--auto-scale-lr'], r'--auto-scale-lr: set auto_scale_lr'),
     (['--launcher', 'slurm'], r'--launcher slurm.*SLURM_PROCID'),
     (['--launcher', 'mpi'], r'--launcher mpi.*OMPI_COMM_WORLD_LOCAL_RANK'),

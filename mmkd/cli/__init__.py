@@ -22,6 +22,7 @@ COMMANDS = {
     'benchmark': 'run configs by seeds, and write a page with intervals of confidence',
     'export': 'write the student of a checkpoint as a plain model',
     'print_config': 'print a config with its bases and options resolved',
+    'browse_dataset': 'draw a batch as the student gets it, and as each teacher does',
     'flops': 'parameters, FLOPs and latency of students and teachers',
     'early_exit': 'measure what each exit of a network costs and gets right',
 }

@@ -10,6 +10,7 @@ installed, the file is compared with the model.
 from __future__ import annotations
 
 import argparse
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,6 +53,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--keep-exits', action='store_true', help='with the exits, for early-exit inference'
     )
+    parser.add_argument(
+        '--hash',
+        action='store_true',
+        help="end the weights' name in the first eight digits of their SHA-256, as OpenMMLab names "
+        'files for download: student-1a2b3c4d.pth',
+    )
     parser.add_argument('--force', action='store_true', help='overwrite existing files')
     # OUT may stand after options.
     return parser.parse_intermixed_args(argv)
@@ -69,6 +76,8 @@ def check_args(args: argparse.Namespace, count: int) -> None:
     """
     if args.out is None and args.onnx is None:
         raise SystemExit('nothing to write: give OUT, such as student.pth, or --onnx student.onnx')
+    if args.hash and args.out is None:
+        raise SystemExit('--hash names the file OUT, such as student.pth, which is not given')
     if args.shape is not None and (args.onnx is None or min(args.shape) < 1):
         raise SystemExit(f'--shape {args.shape}: give three positive numbers, and --onnx with them')
     paths = []
@@ -98,6 +107,12 @@ def load_students(cfg: Config, state_dict: dict, args: argparse.Namespace) -> li
     return students
 
 
+def hashed(path: Path) -> Path:
+    """Rename a file of weights to end in its hash, which torch.hub and mim check downloads by."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return path.rename(path.with_stem(f'{path.stem}-{digest[:8]}'))
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     cfg = read_config(args.config, 'CONFIG')
@@ -110,7 +125,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     students = load_students(cfg, checkpoint.get('state_dict', checkpoint), args)
     if args.out is not None:
         for path in publish(checkpoint, cfg, args.out, args.keep_exits):
-            print(f'{path} and {path.with_suffix(".py")}')
+            config = path.with_suffix('.py')
+            print(f'{hashed(path) if args.hash else path} and {config}')
     if args.onnx is not None:
         for index, model in enumerate(students):
             path, shape = published_path(args.onnx, index), args.shape or image_shape(model, cfg)

@@ -28,7 +28,7 @@ from mmkd.publish import distiller
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of every tool that trains."""
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision (CUDA)')
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
@@ -50,13 +50,25 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _use_mixed_precision(optim_wrapper: dict) -> None:
+    if torch.cuda.is_available():
+        optim_wrapper.type = 'AmpOptimWrapper'
+        optim_wrapper.setdefault('loss_scale', 'dynamic')
+        return
+    dtype = optim_wrapper.pop('dtype', 'bfloat16')
+    if dtype != 'bfloat16':
+        raise SystemExit(
+            f'--amp trains in bfloat16 without a GPU, and optim_wrapper.dtype={dtype!r}; set it to '
+            'bfloat16, or train without --amp'
+        )
+    optim_wrapper.pop('loss_scale', None)
+    optim_wrapper.type = 'mmkd.BFloat16OptimWrapper'
+
+
 def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
     """Write ``--amp``, ``--auto-scale-lr`` and ``--resume`` into the config."""
     if args.amp:
-        if not torch.cuda.is_available():
-            raise SystemExit('--amp needs a CUDA device, and none was found; train without it')
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        _use_mixed_precision(cfg.optim_wrapper)
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise SystemExit(

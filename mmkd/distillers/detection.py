@@ -283,7 +283,7 @@ class DetectionDistiller(OfflineDistiller):
             raise RuntimeError(
                 f'{type(self.student).__name__} runs an operator of mmcv that has no bfloat16 '
                 f'({error}), with a distiller as without; set optim_wrapper.dtype to float16 on a '
-                'GPU, or take OptimWrapper in place of AmpOptimWrapper'
+                'GPU, or train without --amp, with OptimWrapper'
             ) from error
 
     def _taps_in_losses(self, paths: list[str]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -20,6 +21,8 @@ from mmkd.engine.config import read_config
 from mmkd.models.torch_model import TorchModel
 from mmkd.publish import load_plain, plain_model
 from mmkd.registry import MODELS
+
+_DTYPES = ('bfloat16', 'float16', 'float32')
 
 
 class Teacher:
@@ -42,6 +45,9 @@ class Teacher:
             once.
         input_size (int or tuple[int], optional): Height and width to which the teacher's images are
             resized, bilinearly. Defaults to None, those of the student.
+        dtype (str, optional): ``'bfloat16'``, ``'float16'`` or ``'float32'``: what the teacher
+            computes in, under torch's autocast, whatever the student does. Its taps are given in
+            float32 then, its weights stay as they are. Defaults to None, as the student.
         key (str): The config key, for messages, such as ``'model.teacher'``.
 
     Raises:
@@ -57,9 +63,13 @@ class Teacher:
         config: str | dict,
         checkpoint: str | None = None,
         input_size: int | Sequence[int] | None = None,
+        dtype: str | None = None,
         key: str = 'model.teacher',
     ) -> None:
         self.key = key
+        if dtype not in (None, *_DTYPES):
+            raise ValueError(f'{key}.dtype={dtype!r}, expected one of {", ".join(_DTYPES)}')
+        self.dtype = dtype and getattr(torch, dtype)
         self.input_size = _size(input_size, f'{key}.input_size')
         model_cfg = teacher_model(config, key)
         if not isinstance(checkpoint, (str, NoneType)):
@@ -110,7 +120,20 @@ class Teacher:
         preprocessor = self.model.data_preprocessor.to(next(self.model.parameters()).device)
         data = preprocessor(batch, False)
         data['inputs'] = self._resized(data['inputs'])
-        return self.model(**data, mode='predict')
+        with self.precision(data['inputs'].device):
+            return self.model(**data, mode='predict')
+
+    def precision(self, device: torch.device) -> AbstractContextManager:
+        """The context of a forward in ``dtype``.
+
+        Args:
+            device (torch.device): Where the teacher runs.
+        """
+        if self.dtype is None:
+            return nullcontext()
+        # To switch it off, autocast wants no dtype.
+        half = None if self.dtype == torch.float32 else self.dtype
+        return torch.autocast(device.type, half, enabled=half is not None)
 
     def _resized(self, inputs: Tensor) -> Tensor:
         if not self.input_size or tuple(inputs.shape[2:]) == self.input_size:
@@ -128,8 +151,8 @@ class Teacher:
                 f'multiples of {ours}; set pad_size_divisor={theirs} in the data_preprocessor of '
                 'model.student'
             )
-        mean_s, std_s, swaps_s = _normalization(student)
-        mean_t, std_t, swaps_t = _normalization(self.model.data_preprocessor)
+        mean_s, std_s, swaps_s = normalization(student)
+        mean_t, std_t, swaps_t = normalization(self.model.data_preprocessor)
         self._flip = swaps_s != swaps_t
         if self._flip:
             mean_s, std_s = mean_s.flip(0), std_s.flip(0)
@@ -228,7 +251,7 @@ def _pretrained(model_cfg: ConfigDict) -> str | None:
     return None
 
 
-def _normalization(preprocessor: nn.Module) -> tuple[Tensor, Tensor, bool]:
+def normalization(preprocessor: nn.Module) -> tuple[Tensor, Tensor, bool]:
     """Mean and std, (C, 1, 1) each, and whether the channel order of the file is swapped."""
     swaps = getattr(preprocessor, '_channel_conversion', False) or getattr(
         preprocessor, 'to_rgb', False

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmkd.losses.base import upcast
 from mmkd.models.image_shape import dry, first_fit, image_shapes
 from mmkd.models.multi_exit import evaluating
 from mmkd.taps import Taps, parse, tensors
@@ -143,8 +144,11 @@ class TermDistiller(BaseDistiller):
             if not paths:
                 continue
             teacher = self.teachers[name]
-            records[name] = Taps(teacher.model, paths, self._calls.get(name), stop=True)
-            with torch.no_grad(), records[name]:
+            # A dtype of the teacher's own is none for the layers of a loss.
+            given = {} if teacher.dtype is None else dict(given=upcast)
+            calls = self._calls.get(name)
+            records[name] = Taps(teacher.model, paths, calls, stop=True, **given)
+            with torch.no_grad(), teacher.precision(inputs.device), records[name]:
                 batch = teacher.renormalize(inputs, data_samples)
                 self._run_teacher(teacher, paths, batch, data_samples, student)
         return records
@@ -198,10 +202,14 @@ class TermDistiller(BaseDistiller):
         inputs = torch.linspace(-1, 1, 2 * torch.Size(input_shape).numel())
         inputs = inputs.view(2, *input_shape)
         samples = self._dry_samples(input_shape)
+        fix = _FIX_TEACHER
+        for teacher in self.teachers.values():
+            if teacher.dtype is not None:
+                fix = f'remove {teacher.key}.dtype if an operator lacks it, or {_FIX_TEACHER}'
         # With gradient, so that a term without any is found here and not in its first epoch.
         with torch.enable_grad():
             student = self._dry_student(inputs, samples)
-            with dry('the teacher', inputs, _FIX_TEACHER):
+            with dry('the teacher', inputs, fix):
                 return student, self._teacher_records(self.terms, inputs, samples, student)
 
     def _build_loss(self, term: Term, student: Taps, teachers: dict[str, Taps]) -> None:

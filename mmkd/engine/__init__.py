@@ -5,16 +5,20 @@ from .hooks import (
     CheckFiniteHook,
     CheckpointHook,
     EvaluateTeacherHook,
+    GradientShareHook,
     PretrainHook,
     PublishStudentHook,
     StepSeedHook,
 )
+from .optim_wrapper import BFloat16OptimWrapper
 
 __all__ = [
+    'BFloat16OptimWrapper',
     'CheckDataHook',
     'CheckFiniteHook',
     'CheckpointHook',
     'EvaluateTeacherHook',
+    'GradientShareHook',
     'PretrainHook',
     'PublishStudentHook',
     'StepSeedHook',

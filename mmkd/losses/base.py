@@ -70,11 +70,12 @@ class DistillLoss(BaseModule):
         raise NotImplementedError
 
 
-def _upcast(value: Any) -> Any:
+def upcast(value: Any) -> Any:
+    """Half precision as float32, in lists and tuples too; all else as it is."""
     if isinstance(value, Tensor):
         return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
     if isinstance(value, (list, tuple)):
-        return type(value)(_upcast(item) for item in value)
+        return type(value)(upcast(item) for item in value)
     return value
 
 
@@ -88,7 +89,7 @@ def fp32(func: Callable) -> Callable:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         device = next(x.device for arg in args for x in as_list(arg) if isinstance(x, Tensor))
         with torch.autocast(device.type, enabled=False):
-            return func(*_upcast(args), **{k: _upcast(v) for k, v in kwargs.items()})
+            return func(*upcast(args), **{k: upcast(v) for k, v in kwargs.items()})
 
     return wrapper
 

@@ -359,3 +359,6 @@ def test_rois_in_bfloat16_fail_in_mmdet_itself_and_in_a_sentence(
             model.student(**data, mode='loss')
         with pytest.raises(RuntimeError, match='FasterRCNN runs an operator .* set optim_wrapper'):
             model(**data, mode='loss')
+    teacher = {**save_teacher(detector), 'dtype': 'bfloat16'}
+    with pytest.raises(ValueError, match=r"for 'BFloat16'; remove model\.teacher\.dtype if an"):
+        build(detector, lambda cfg: teacher, terms)

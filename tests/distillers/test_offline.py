@@ -358,6 +358,48 @@ def test_autocast_gives_finite_float32_terms(model, image_batch, dtype):
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
+class TestDtypeOfTheTeacher:
+    def build(self, classifier, wide, save_teacher, dtype):
+        model = distiller(classifier, {**save_teacher(wide), 'dtype': dtype}).eval()
+        seen = []
+        layer = model.teachers[''].model.backbone.layer2
+        layer.register_forward_hook(lambda *x: seen.append(x[2].dtype))
+        return model, seen
+
+    @pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
+    def test_it_computes_in_it_and_the_terms_stay_near(
+        self, classifier, wide, save_teacher, image_batch, dtype
+    ):
+        (half, seen), (full, _) = (
+            self.build(classifier, wide, save_teacher, name) for name in (dtype, None)
+        )
+        half.load_state_dict(full.state_dict())
+        data = full.data_preprocessor(image_batch(), True)
+        losses, expected = (model(**data, mode='loss') for model in (half, full))
+        assert seen == [getattr(torch, dtype)]
+        assert torch.equal(losses['loss_student'], expected['loss_student'])
+        for key in ('loss_kd', 'loss_hint'):
+            assert losses[key].item() == pytest.approx(expected[key].item(), rel=0.02), key
+            assert losses[key] != expected[key], key
+        sum(losses.values()).backward()
+        weights = half.teachers[''].model.parameters()
+        assert all(weight.dtype == torch.float32 for weight in weights)
+
+    def test_float32_holds_under_the_students_autocast(
+        self, classifier, wide, save_teacher, image_batch
+    ):
+        model, seen = self.build(classifier, wide, save_teacher, 'float32')
+        with torch.autocast('cpu', torch.bfloat16):
+            model(**model.data_preprocessor(image_batch(), True), mode='loss')
+        assert seen == [torch.float32]
+
+    def test_another_is_refused(self, classifier, wide, save_teacher):
+        with pytest.raises(
+            ValueError, match=r"model\.teacher\.dtype='half', expected one of bfloat16"
+        ):
+            self.build(classifier, wide, save_teacher, 'half')
+
+
 def test_a_failure_of_the_dry_forward_without_words_is_named_by_its_type():
     with (
         pytest.raises(ValueError, match=r'the teacher with images of \(3, 8, 8\).*: KeyError; set'),

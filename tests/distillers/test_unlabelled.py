@@ -1,12 +1,15 @@
 """Training without labels, and with labels for some images."""
 
 import copy
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 import torch
+from mmdet.structures import DetDataSample
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
+from mmengine.structures import InstanceData
 from torch.utils.data import ConcatDataset, Dataset
 
 from mmkd.datasets import MarkUnlabelled
@@ -148,6 +151,10 @@ class Images(Dataset):
     def __len__(self):
         return 8
 
+    def __getitem__(self, index):
+        torch.rand(1)
+        return {}
+
 
 def runner(model, parts):
     dataset = ConcatDataset([Images(part) for part in parts])
@@ -177,6 +184,25 @@ def runner(model, parts):
 def test_what_needs_labels_is_refused_before_the_first_step(distil, parts, settings, said):
     with pytest.raises(ValueError, match=said):
         CheckDataHook().before_train(runner(distil(**settings), parts))
+
+
+@pytest.mark.parametrize(('boxes', 'said'), [(True, None), (False, 'none of the training images')])
+def test_a_detectors_images_have_labels_if_their_pipeline_loads_them(distil, boxes, said):
+    found = dict(bboxes=torch.zeros(0, 4)) if boxes else {}
+    sample = DetDataSample(gt_instances=InstanceData(**found))
+
+    scenes = type('Scenes', (Images,), dict(__getitem__=lambda *_: dict(data_samples=sample)))
+    given = SimpleNamespace(
+        model=distil(), train_dataloader=SimpleNamespace(dataset=scenes('with'))
+    )
+    with pytest.raises(ValueError, match=said) if said else nullcontext():
+        CheckDataHook().before_train(given)
+
+
+def test_looking_draws_no_random_numbers(distil):
+    state = torch.get_rng_state()
+    CheckDataHook().before_train(runner(distil(), ['with']))
+    assert torch.equal(state, torch.get_rng_state())
 
 
 def test_what_needs_none_is_not(distil):

@@ -152,5 +152,16 @@ def test_mistakes_on_the_command_line_end_in_a_sentence(tool, tmp_path, options)
     missing = 'model.teacher.checkpoint=no/such/file.pth'
     output = tool('train.py', *common, '--cfg-options', missing, ok=False)
     assert 'model.teacher.checkpoint' in output
-    if not torch.cuda.is_available():
-        assert '--amp needs a CUDA device' in tool('train.py', *common, '--amp', ok=False)
+
+
+@pytest.mark.full
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there --amp is in float16')
+def test_amp_on_a_cpu_is_in_bfloat16_which_mmcv_lacks(tool, tmp_path, options):
+    digits = ('configs/demo/digits_student.py', '--work-dir', tmp_path / 'digits', '--amp')
+    tool('train.py', *digits, '--cfg-options', 'train_cfg.max_epochs=1')
+    weights = torch.load(tmp_path / 'digits/epoch_1.pth')['state_dict'].values()
+    assert torch.float32 in {weight.dtype for weight in weights}
+    assert torch.bfloat16 not in {weight.dtype for weight in weights}
+    scenes = (CONFIG, '--work-dir', tmp_path / 'scenes', '--amp')
+    output = tool('train.py', *scenes, *options, ok=False)
+    assert 'FasterRCNN runs an operator of mmcv that has no bfloat16' in output

@@ -122,7 +122,9 @@ def test_it_holds_configs_tools_and_the_readme(wheel):
     assert {
         'mmkd/py.typed',
         'mmkd/.mim/model-index.yml',
+        'mmkd/.mim/configs/kd/metafile.yml',
         'mmkd/.mim/tools/dist_train.sh',
+        'mmkd/.mim/tools/misc/browse_dataset.py',
         'mmkd/.mim/configs/reviewkd/faster_rcnn_r101_r50.py',
         'mmkd/.mim/configs/_base_/pairs/faster_rcnn_r101_r50.py',
     } <= names

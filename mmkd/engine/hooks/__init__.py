@@ -4,6 +4,7 @@ from .check_data import CheckDataHook
 from .check_finite import CheckFiniteHook
 from .checkpoint import CheckpointHook
 from .evaluate_teacher import EvaluateTeacherHook
+from .gradient_share import GradientShareHook
 from .pretrain import PretrainHook
 from .publish_student import PublishStudentHook
 from .step_seed import StepSeedHook
@@ -13,6 +14,7 @@ __all__ = [
     'CheckFiniteHook',
     'CheckpointHook',
     'EvaluateTeacherHook',
+    'GradientShareHook',
     'PretrainHook',
     'PublishStudentHook',
     'StepSeedHook',

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -51,6 +54,18 @@ def _parts(dataset: Any) -> Iterator[Any]:
 
 
 def _is_labelled(dataset: Any) -> bool:
+    """Whether a data set says that it has labels, and its first sample has what losses read."""
     steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
-    marked = any(isinstance(step, MarkUnlabelled) for step in steps)
-    return not marked and getattr(dataset, 'with_label', True)
+    if any(isinstance(step, MarkUnlabelled) for step in steps):
+        return False
+    if not getattr(dataset, 'with_label', True):
+        return False
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        sample = dataset[0]
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    sample = sample.get('data_samples') if isinstance(sample, dict) else None
+    instances = getattr(sample, 'gt_instances', None)
+    # Those of a detector are there also where no step has loaded them, and then have no boxes.
+    return instances is None or 'bboxes' in instances or 'labels' in instances

@@ -1,0 +1,120 @@
+"""Draw a batch of the training data as the student gets it, and as each teacher does.
+
+A picture a row, after augmentation, padding and resizing, with its ground truth. A network's pixels
+are drawn by its own mean, std and channel order, so that all of them should look alike; above them
+stand height x width, mean and std of the numbers that it is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from mmengine.config import Config, DictAction
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+import mmkd  # noqa: F401  (safe loading)
+from mmkd.distillers.teacher import normalization
+from mmkd.engine.config import read_config
+from mmkd.registry import MODELS
+
+
+def views(model: nn.Module, batch: dict) -> Iterator[tuple[str, nn.Module, Tensor, Sequence]]:
+    """Name, data preprocessor, (N, C, H, W) inputs and samples of the student and each teacher."""
+    data = model.data_preprocessor(batch, True)
+    inputs, samples = data['inputs'], data['data_samples'] or [None] * len(data['inputs'])
+    yield 'student', model.data_preprocessor, inputs, samples
+    for name, teacher in getattr(model, 'teachers', {}).items():
+        seen = teacher.renormalize(inputs, data['data_samples'])
+        yield name or 'teacher', teacher.model.data_preprocessor, seen, samples
+
+
+def pixels(image: Tensor, preprocessor: nn.Module, is_bgr: bool) -> Tensor:
+    """An input (C, H, W) as the picture (H, W, C) with values in [0, 1], red first."""
+    mean, std, swaps = normalization(preprocessor)
+    picture = (image.cpu() * std + mean) / 255
+    if is_bgr != swaps:
+        picture = picture.flip(0)
+    return picture.clamp(0, 1).permute(1, 2, 0)
+
+
+def draw_truth(axes: Axes, sample: Any, classes: Sequence[str], scale: tuple[float, float]) -> str:
+    """Draw boxes, if there are any; return what to write below the picture."""
+    truth = getattr(sample, 'gt_instances', None)
+    if truth is None:
+        labels = getattr(sample, 'gt_label', None)
+        return '' if labels is None else ', '.join(name(classes, i) for i in labels.tolist())
+    if 'bboxes' not in truth:
+        return 'no labels'
+    height, width = scale
+    boxes = getattr(truth.bboxes, 'tensor', truth.bboxes)
+    for (x1, y1, x2, y2), label in zip(boxes.tolist(), truth.labels.tolist(), strict=True):
+        corner, size = (x1 * width, y1 * height), ((x2 - x1) * width, (y2 - y1) * height)
+        axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor='tab:orange'))
+        axes.text(*corner, name(classes, label), fontsize=7, color='tab:orange', va='bottom')
+    return f'{len(boxes)} boxes'
+
+
+def name(classes: Sequence[str], index: int) -> str:
+    return classes[index] if index < len(classes) else str(index)
+
+
+def draw(cfg: Config, model: nn.Module, count: int) -> Figure:
+    """The picture of the first ``count`` images of a batch."""
+    loader = Runner.build_dataloader(
+        cfg.train_dataloader, seed=cfg.get('randomness', {}).get('seed')
+    )
+    classes = loader.dataset.metainfo.get('classes') or ()
+    transforms = getattr(getattr(loader.dataset, 'pipeline', None), 'transforms', ())
+    # OpenMMLab reads files blue first; arrays of data sets are red first.
+    is_bgr = any(type(t).__name__.startswith('LoadImage') for t in transforms)
+    with torch.no_grad():
+        columns = list(views(model, next(iter(loader))))
+    count = min(count, len(columns[0][2]))
+    figure = Figure(figsize=(3 * len(columns), 3.2 * count), layout='constrained')
+    grid = figure.subplots(count, len(columns), squeeze=False)
+    height, width = columns[0][2].shape[2:]
+    for column, (label, preprocessor, inputs, samples) in enumerate(columns):
+        scale = (inputs.shape[2] / height, inputs.shape[3] / width)
+        for axes, image, sample in zip(grid[:, column], inputs, samples, strict=False):
+            axes.imshow(pixels(image, preprocessor, is_bgr))
+            axes.set(xticks=[], yticks=[])
+            axes.set_title(
+                f'{label}, {inputs.shape[2]}x{inputs.shape[3]}\n'
+                f'mean {image.mean():.2f}, std {image.std():.2f}',
+                fontsize=8,
+            )
+            axes.set_xlabel(draw_truth(axes, sample, classes, scale), fontsize=8)
+    return figure
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config of a distiller or of a plain model')
+    parser.add_argument('--out', default='browse.png', help='picture to write, by default here')
+    parser.add_argument('--num', type=int, default=4, help='how many images; 4 by default')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    args = parser.parse_args(argv)
+    if args.num < 1:
+        parser.error(f'--num {args.num}: give 1 or more')
+    cfg = read_config(args.config, 'CONFIG')
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    preprocessor = cfg.get('data_preprocessor')
+    if preprocessor is not None:
+        cfg.model.setdefault('data_preprocessor', preprocessor)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        figure = draw(cfg, MODELS.build(cfg.model), args.num)
+    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(args.out, dpi=120)
+    print(args.out)

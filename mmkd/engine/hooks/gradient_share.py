@@ -1,0 +1,101 @@
+"""How hard each term pulls at the student."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from mmkd.registry import HOOKS
+
+
+@HOOKS.register_module()
+class GradientShareHook(Hook):
+    r"""Log the gradient of each term on the student against that of the student's own losses.
+
+    Every ``interval`` iterations the batch is run once more, and for each term i
+
+    .. math:: \text{grad\_share}_i = \frac{\lVert \nabla_\theta L_i \rVert_2}
+        {\lVert \nabla_\theta L_\text{student} \rVert_2}
+
+    over the student's parameters is logged as ``grad_share_<name>``, weights and warm-ups included.
+    Far above 1 the term alone decides where the student goes, far below it does nothing.
+
+    Costs, an interval, one forward and a backward for each term and for the student's own losses;
+    nothing between. The training does not change: statistics of norms, memory banks and random
+    numbers are put back.
+
+    Args:
+        interval (int): Iterations between two measurements. Defaults to 100.
+
+    Raises:
+        ValueError: If ``interval`` is below 1.
+        TypeError: If what is trained has no terms.
+
+    Example:
+        >>> custom_hooks = [dict(type='mmkd.GradientShareHook', interval=100)]
+    """
+
+    def __init__(self, interval: int = 100) -> None:
+        if interval < 1:
+            raise ValueError(f'GradientShareHook.interval={interval}, expected 1 or more')
+        self.interval = interval
+
+    def before_train(self, runner: Runner) -> None:
+        model = _unwrapped(runner)
+        if not hasattr(model, 'terms'):
+            raise TypeError(
+                f'GradientShareHook: a {type(model).__name__} has no terms; remove the hook'
+            )
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        if not self.every_n_train_iters(runner, self.interval):
+            return
+        model = _unwrapped(runner)
+        kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
+        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        with torch.random.fork_rng(devices), runner.optim_wrapper.optim_context(runner.model):
+            data = model.data_preprocessor(data_batch, True)
+            losses = model(**data, mode='loss')
+        for name, share in shares(model, losses).items():
+            runner.message_hub.update_scalar(f'train/grad_share_{name}', share)
+        with torch.no_grad():
+            for buffer, value in kept:
+                buffer.copy_(value)
+
+
+def shares(model: nn.Module, losses: dict[str, Any]) -> dict[str, float]:
+    """Gradient norm of each term over that of the student's own losses; none without such losses.
+
+    Args:
+        model (nn.Module): A distiller with ``terms``.
+        losses (dict): What its ``loss`` gave, with graph.
+    """
+    parameters = [p for p in model.student.parameters() if p.requires_grad]
+    terms = {term.key: term.name for term in model.terms}
+    own = [v for k, v in losses.items() if 'loss' in k and k not in terms]
+    reference = _norm([x for v in own for x in (v if isinstance(v, list) else [v])], parameters)
+    if not reference:
+        return {}
+    norms = {name: _norm([losses[key]], parameters) for key, name in terms.items()}
+    return {name: (norm / reference).item() for name, norm in norms.items()}
+
+
+def _norm(losses: list[Tensor], parameters: list[Tensor]) -> Tensor:
+    total = sum(loss.mean() for loss in losses)
+    if not isinstance(total, Tensor) or not total.requires_grad:
+        return torch.zeros(())
+    found = torch.autograd.grad(total, parameters, retain_graph=True, allow_unused=True)
+    norms = [gradient.float().norm() for gradient in found if gradient is not None]
+    # A term that is off reaches the parameters of its loss alone.
+    return torch.stack(norms).norm() if norms else torch.zeros(())
+
+
+def _unwrapped(runner: Runner) -> nn.Module:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model

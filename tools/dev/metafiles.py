@@ -1,0 +1,162 @@
+"""Bring the metafiles of `configs/` and `model-index.yml` up to the configs.
+
+A model's settings are read off its config. What a config does not say (`Results`, measured here;
+`Published`, a paper's; `Weights`) stays as it stands in the metafile. Run it after adding a config;
+`tools/dev/metafiles.py kd` looks at one folder, all of them take minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mmengine.config import Config
+
+import mmkd  # noqa: F401  (names such as 'mmkd::...')
+
+ROOT = Path(__file__).parents[2]
+#: How the folder of a data set begins, or its type, to what the zoo calls it.
+DATA = {
+    'data/bccd': 'BCCD',
+    'data/cifar100': 'CIFAR-100',
+    'data/cifar10': 'CIFAR-10',
+    'data/coco': 'COCO',
+    'data/imagenet': 'ImageNet-1k',
+    'mmkd.Digits': 'Digits',
+    'mmkd.DigitScenes': 'Digit scenes',
+}
+KEPT = ('Results', 'Published', 'Weights')
+
+
+def config_files() -> dict[Path, list[Path]]:
+    """Configs by the folder that has their metafile; those that are bases or matrices left out."""
+    folders = {}
+    for folder in sorted(path for path in (ROOT / 'configs').iterdir() if path.is_dir()):
+        if folder.name not in ('_base_', 'benchmark'):
+            folders[folder] = sorted(folder.rglob('*.py'))
+    return folders
+
+
+def collection(folder: Path) -> dict[str, Any]:
+    """A folder's entry: its title, and the paper's where the README begins with it."""
+    readme = folder / 'README.md'
+    if not readme.is_file():
+        return dict(Name=folder.name)
+    text = readme.read_text()
+    entry = dict(Name=re.match(r'# (.+)', text)[1], README=str(readme.relative_to(ROOT)))
+    paper = re.match(r'# .+\n\n\*([^*]+)\*', text)
+    return dict(entry, Paper=dict(Title=' '.join(paper[1].split()))) if paper else entry
+
+
+def dataset(loader: dict) -> str:
+    """What the zoo calls the data of a loader, also below wrappers such as a repetition."""
+    data = loader['dataset']
+    while 'dataset' in data or 'datasets' in data:
+        data = data.get('dataset') or data['datasets'][0]
+    root = (data.get('data_root') or '').rstrip('/')
+    name = DATA.get(data['type']) or next((DATA[key] for key in DATA if root.startswith(key)), None)
+    if name is None:
+        raise ValueError(f'data_root={root!r} of {data["type"]} is not in DATA of {__file__}')
+    return name
+
+
+def settings(path: Path) -> dict[str, Any]:
+    """The metadata of a config."""
+    cfg = Config.fromfile(path)
+    cycle = cfg.train_cfg
+    optimizer = cfg.optim_wrapper.optimizer
+    found = {'Training Data': dataset(cfg.train_dataloader)}
+    if 'max_epochs' in cycle:
+        found['Epochs'] = cycle.max_epochs
+    else:
+        found['Iterations'] = cycle.max_iters
+    # That of all processes, where configs say it.
+    batch = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
+    found['Batch Size'] = batch or cfg.train_dataloader.batch_size
+    found['Optimizer'] = f'{optimizer.type}, {optimizer.lr:g}'
+    teachers = dict(cfg.model.get('teachers') or {})
+    if cfg.model.get('teacher'):
+        teachers['teacher'] = cfg.model.teacher
+    names = [teacher_name(teacher['config']) for teacher in teachers.values()]
+    if names:
+        found['Teacher'] = ', '.join(names)
+    losses = cfg.model.get('losses') or {}
+    if losses:
+        found['Losses'] = [
+            f'{loss.type}, {loss.get("loss_weight", 1.0):g}' for loss in losses.values()
+        ]
+    return found
+
+
+def teacher_name(config: str | dict) -> str:
+    """A teacher's config as the zoo names it."""
+    if not isinstance(config, str):
+        return config.get('factory') or config['type']
+    path = Path(config)
+    return config if '::' in config else str((ROOT / path).resolve().relative_to(ROOT))
+
+
+def model(path: Path, name: str, before: dict[str, Any]) -> dict[str, Any]:
+    config = path.relative_to(ROOT)
+    entry = {
+        'Name': '_'.join(config.with_suffix('').parts[1:]),
+        'In Collection': name,
+        'Config': str(config),
+        'Metadata': settings(path),
+    }
+    return entry | {key: before[key] for key in KEPT if key in before}
+
+
+def metafile(folder: Path, paths: list[Path]) -> str:
+    """The text of a folder's metafile."""
+    target = folder / 'metafile.yml'
+    before = yaml.safe_load(target.read_text())['Models'] if target.is_file() else ()
+    before = {entry['Config']: entry for entry in before}
+    head = collection(folder)
+    models = [model(p, head['Name'], before.get(str(p.relative_to(ROOT)), {})) for p in paths]
+    return dump(dict(Collections=[head], Models=models))
+
+
+def dump(content: Any) -> str:
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
+
+
+def outdated(names: Sequence[str] = ()) -> dict[Path, str]:
+    """Files whose text would change, with the new one.
+
+    Args:
+        names (sequence of str): Folders of `configs/` to look at. Defaults to all.
+
+    Raises:
+        ValueError: If there is no such folder.
+    """
+    folders = config_files()
+    unknown = set(names) - {folder.name for folder in folders}
+    if unknown:
+        raise ValueError(f'{min(unknown)} is no folder of configs/ that has a metafile')
+    texts = {
+        folder / 'metafile.yml': metafile(folder, paths)
+        for folder, paths in folders.items()
+        if not names or folder.name in names
+    }
+    index = dump(dict(Import=[f'{f.relative_to(ROOT)}/metafile.yml' for f in folders]))
+    texts[ROOT / 'model-index.yml'] = f'# Written by tools/dev/metafiles.py\n{index}'
+    return {
+        path: text for path, text in texts.items() if not path.is_file() or path.read_text() != text
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('folders', nargs='*', help='such as kd; by default all')
+    for path, text in outdated(parser.parse_args().folders).items():
+        path.write_text(text)
+        print(path.relative_to(ROOT))
+
+
+if __name__ == '__main__':
+    main()
