@@ -179,18 +179,19 @@ class MultiExitClassifier(BaseModel):
                     )
                 name = f'exits[{index}] ({type(self.exits[index]).__name__})'
                 found = _shape_of(record[tap])
+                are_tokens = getattr(record[tap], 'ndim', None) == 3
+                hint = '; tokens (N, L, C) need mmkd.TokenExit' if are_tokens else ''
                 try:
                     logits = self.exits[index](record[tap])[1]
                 except (RuntimeError, ValueError, AttributeError, TypeError) as error:
                     raise ValueError(
                         f'{name} does not fit what tap={tap!r} gives, {found}: {error}; correct '
-                        'in_channels or the tap'
+                        f'in_channels or the tap{hint}'
                     ) from error
                 if not _are_logits(logits):
                     raise ValueError(
                         f'{name} makes {_shape_of(logits)} of what tap={tap!r} gives, {found}, '
-                        'where logits of (N, num_classes) are expected; tokens (N, L, C) need an '
-                        'exit such as mmkd.TokenExit'
+                        f'where logits of (N, num_classes) are expected{hint}'
                     )
         reached = [record.reached.index(tap) for tap in self.taps]
         if reached != sorted(reached):

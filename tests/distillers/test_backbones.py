@@ -476,10 +476,12 @@ def test_a_feature_of_two_tokens_is_named(small):
     MultiExitDistiller(dict(student, feature_tap='backbone[0][0]'), dict(type='mmkd.BYOTLoss'))
 
 
-def test_an_exit_for_maps_on_tokens_is_named():
+@pytest.mark.parametrize('kind', ['LinearExit', 'LCTExit'])
+def test_an_exit_for_maps_on_tokens_is_named(kind):
     network = quick_network('deit')
-    network['exits'][0] = dict(tap='backbone.layers.5', type='mmkd.LinearExit', in_channels=192)
-    with pytest.raises(ValueError, match=r'exits\[0\] \(LinearExit\) makes .*mmkd.TokenExit'):
+    exit_ = dict(tap='backbone.layers.5', in_channels=192, type=f'mmkd.{kind}')
+    network['exits'] = [exit_ | (dict(channels=[192]) if kind == 'LCTExit' else {})]
+    with pytest.raises(ValueError, match=rf'exits\[0\] \({kind}\) .*need mmkd.TokenExit'):
         MODELS.build(dict(network, type='mmkd.MultiExitClassifier'))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -67,6 +68,9 @@ RULES = {
     'preact_resnet164_cifar': (he, hundredth, True, None),
 }
 
+#: As mmpretrain has them: its config without mixed labels, which are a matter of the schedule.
+MMPRETRAIN = {'deit_tiny': 'mmpretrain::deit/deit-tiny_4xb256_in1k.py'}
+
 #: One of each kind; the others are the same code in other sizes.
 QUICK = (
     *('resnet8_cifar', 'wrn_16_1_cifar', 'vgg8_cifar', 'mobilenet_v2_half_cifar'),
@@ -76,7 +80,14 @@ QUICK = (
 
 def test_every_classifier_has_a_rule():
     names = {path.stem for path in MODEL_FILES.glob('*.py')}
-    assert {name for name in names if 'rcnn' not in name} == set(RULES)
+    assert {name for name in names if 'rcnn' not in name} == RULES.keys() | MMPRETRAIN.keys()
+
+
+@pytest.mark.parametrize('name', MMPRETRAIN)
+def test_a_network_of_mmpretrain_starts_as_there(name):
+    theirs = get_config(MMPRETRAIN[name]).model
+    del theirs['train_cfg'], theirs['neck']
+    assert Config.fromfile(MODEL_FILES / f'{name}.py').model == theirs
 
 
 @pytest.mark.parametrize(
