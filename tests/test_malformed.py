@@ -61,7 +61,7 @@ MODEL = [
     ('losses.kd.student', ['head.fc', ''], r'losses\.kd\.student is .*expected a tap or a list'),
     ('losses.kd.student', GONE, r'losses\.kd\.student is missing, expected a tap'),
     ('losses.kd.teacher', GONE, r'losses\.kd\.teacher is missing, expected a tap'),
-    ('losses.kd.student', dict(a=1), r'losses\.kd\.student is .*expected a tap or a list of taps'),
+    ('losses.kd.student', dict(a=1), r'losses\.kd\.student\.a=1 is unknown: View takes tap, to'),
     ('losses.kd.student', ['head.fc'] * 2, r'losses\.kd .*gives 2 tensor\(s\).*same number of le'),
     ('losses.kd.student', 'head.fcc', r"losses\.kd: tap 'head.fcc'.*nearest names: head.fc"),
     ('losses.kd.student', 'head fc', r"losses\.kd: tap 'head fc' cannot be read; expected a mod"),
