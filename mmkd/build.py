@@ -5,13 +5,22 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
 from torch import nn
 
 from mmkd.registry import MODELS
+
+
+def is_shape(value: Any, length: int) -> bool:
+    """Whether a value is that many positive integers, such as a height and a width."""
+    return (
+        isinstance(value, Sequence)
+        and len(value) == length
+        and all(isinstance(n, int) and n > 0 for n in value)
+    )
 
 
 def check_arguments(key: str, function: Callable, given: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 from torch import Tensor, nn
 
-from mmkd.build import check_config
+from mmkd.build import check_config, is_shape
 from mmkd.engine.config import read_config
 from mmkd.models.torch_model import TorchModel
 from mmkd.publish import load_plain, plain_model
@@ -209,8 +209,7 @@ def _size(value: Any, key: str) -> tuple[int, int] | None:
     size = (value, value) if isinstance(value, int) else value
     if size is None:
         return None
-    is_size = isinstance(size, Sequence) and len(size) == 2
-    if not is_size or not all(isinstance(n, int) and n > 0 for n in size):
+    if not is_shape(size, 2):
         raise ValueError(f'{key}={value!r}, expected a number of pixels, or height and width')
     return tuple(size)
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmkd.build import is_shape
 from mmkd.losses.base import upcast
 from mmkd.models.image_shape import dry, first_fit, image_shapes
 from mmkd.models.multi_exit import evaluating
@@ -173,8 +174,7 @@ class TermDistiller(BaseDistiller):
         if given is None:
             bound = [t.model for t in self.teachers.values() if t.input_size is None]
             return image_shapes(self.student, *bound)
-        is_shape = isinstance(given, Sequence) and len(given) == 3
-        if not is_shape or not all(isinstance(n, int) and n > 0 for n in given):
+        if not is_shape(given, 3):
             raise ValueError(
                 f'model.input_shape={given!r}, expected channels, height and width, such as '
                 '(3, 64, 64)'

@@ -10,7 +10,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmkd.build import check_arguments
+from mmkd.build import check_arguments, is_shape
 
 #: Class, distillation and register tokens that transformers put before those of the image: none,
 #: one, DeiT's two, one with DINOv2's four registers.
@@ -51,8 +51,7 @@ class View:
             value = (value, value) if name == 'size' and isinstance(value, int) else value
             if value is None:
                 continue
-            is_size = isinstance(value, Sequence) and len(value) == 2
-            if not is_size or not all(isinstance(n, int) and n > 0 for n in value):
+            if not is_shape(value, 2):
                 raise ValueError(f'{name}={value!r}, expected a height and a width, such as (7, 7)')
             # Past the frozen dataclass.
             object.__setattr__(self, name, tuple(value))

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmkd.datasets import MarkUnlabelled
 from mmkd.registry import HOOKS
+
+from .unwrapped import unwrapped
 
 
 @HOOKS.register_module()
@@ -34,7 +35,7 @@ class CheckDataHook(Hook):
     priority = 'VERY_HIGH'
 
     def before_train(self, runner: Runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner)
         if hasattr(model, 'check_data'):
             dataset = runner.train_dataloader.dataset
             found = {_is_labelled(part) for part in _parts(dataset)}

@@ -11,13 +11,14 @@ from typing import Any
 from mmengine.dist import all_gather_object, get_world_size, is_main_process
 from mmengine.fileio import isfile, join_path
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from mmkd.engine.resume import check_resumable
 from mmkd.files import remove_parts, write_whole
 from mmkd.publish import differences
+
+from .unwrapped import unwrapped
 
 #: In a checkpoint's ``meta``: how many images a step had, in how many processes.
 _BATCH = 'mmkd_batch'
@@ -79,7 +80,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             return
         source = runner._load_from or 'the checkpoint'
         check_resumable(checkpoint, source)
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner)
         weights = {k.removeprefix('module.'): v for k, v in checkpoint['state_dict'].items()}
         found = differences(model.state_dict(), weights)
         if found is not None:

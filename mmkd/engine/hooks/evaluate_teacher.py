@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmkd.evaluation import OutputAccuracy
 from mmkd.registry import HOOKS
+
+from .unwrapped import unwrapped
 
 
 @HOOKS.register_module()
@@ -35,7 +36,7 @@ class EvaluateTeacherHook(Hook):
         self._warned: set[str] = set()
 
     def before_train(self, runner: Runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner)
         if runner.iter:
             return
         loop = runner.val_loop

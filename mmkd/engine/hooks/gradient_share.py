@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmkd.registry import HOOKS
+
+from .unwrapped import unwrapped
 
 
 @HOOKS.register_module()
@@ -46,7 +47,7 @@ class GradientShareHook(Hook):
         self.interval = interval
 
     def before_train(self, runner: Runner) -> None:
-        model = _unwrapped(runner)
+        model = unwrapped(runner)
         if not hasattr(model, 'terms'):
             raise TypeError(
                 f'GradientShareHook: a {type(model).__name__} has no terms; remove the hook'
@@ -57,7 +58,7 @@ class GradientShareHook(Hook):
     ) -> None:
         if not self.every_n_train_iters(runner, self.interval):
             return
-        model = _unwrapped(runner)
+        model = unwrapped(runner)
         kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         with torch.random.fork_rng(devices), runner.optim_wrapper.optim_context(runner.model):
@@ -95,7 +96,3 @@ def _norm(losses: list[Tensor], parameters: list[Tensor]) -> Tensor:
     norms = [gradient.float().norm() for gradient in found if gradient is not None]
     # A term that is off reaches the parameters of its loss alone.
     return torch.stack(norms).norm() if norms else torch.zeros(())
-
-
-def _unwrapped(runner: Runner) -> nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model

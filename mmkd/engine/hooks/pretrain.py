@@ -9,12 +9,13 @@ from itertools import islice
 import torch
 from mmengine.dist import all_reduce_params, get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.runner import Runner
 
 from mmkd.models.multi_exit import evaluating
 from mmkd.registry import HOOKS
+
+from .unwrapped import unwrapped
 
 
 @contextmanager
@@ -94,7 +95,7 @@ class PretrainHook(Hook):
                 f'{runner.iter}'
             )
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner)
         if not hasattr(model, 'pretrain_losses'):
             raise TypeError(
                 f'PretrainHook needs a distiller with terms, found {type(model).__name__}'
