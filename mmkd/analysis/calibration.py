@@ -84,9 +84,9 @@ def draw_calibration(study: Study) -> Picture:
         'calibration',
         'Calibration',
         figure,
-        'Accuracy of the images of a confidence, and how many have it; on the dotted line a network '
-        'is as sure as it is right, below it too sure. NLL is the negative log-likelihood of the '
-        f'labels, ECE how far confidence is from accuracy ({NUM_BINS} bins): lower is better for '
-        f'both. The least NLL is that of {best}.',
+        'Accuracy of the images of a confidence, and how many have it; on the dotted line a '
+        'network is as sure as it is right, below it too sure. NLL is the negative log-likelihood '
+        f'of the labels, ECE how far confidence is from accuracy ({NUM_BINS} bins): lower is '
+        f'better for both. The least NLL is that of {best}.',
         found,
     )

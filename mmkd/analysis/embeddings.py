@@ -47,7 +47,8 @@ def draw_embeddings(
     labels, networks = labels[chosen], study.networks
     figure = Figure(figsize=(4.2 * len(networks), 4.6), layout='constrained')
     scores = {}
-    for axes, network in zip(figure.subplots(1, len(networks), squeeze=False)[0], networks):
+    row = figure.subplots(1, len(networks), squeeze=False)[0]
+    for axes, network in zip(row, networks, strict=True):
         vectors = study.outputs[network.name].vectors.numpy()[chosen]
         scores[network.name] = float(silhouette_score(vectors, labels))
         points = embed(vectors, method)

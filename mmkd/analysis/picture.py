@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,11 +34,19 @@ class Picture:
     data: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, folder: Path) -> Path:
-        """Write the figure into a folder; the file."""
+        """Write the figure into a folder, and its numbers beside it; the picture's file."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f'{self.name}.png'
-        self.figure.savefig(path, dpi=110)
+        path.write_bytes(self.png())
+        if self.data:
+            path.with_suffix('.json').write_text(json.dumps(self.data, indent=1) + '\n')
         return path
+
+    def png(self) -> bytes:
+        """The figure as a PNG file."""
+        file = io.BytesIO()
+        self.figure.savefig(file, dpi=110)
+        return file.getvalue()
 
 
 def is_bgr(dataset: Any) -> bool:

@@ -55,7 +55,6 @@ def _vectors(value: Any) -> Tensor:
 
 def _batches(study: Study, num_images: int) -> Iterator[dict]:
     count, size = len(study.loader.dataset), study.loader.batch_size
-    num_images = min(num_images, count)
     indices = torch.linspace(0, count - 1, num_images).long().tolist()
     for start in range(0, num_images, size):
         yield study.batch(indices[start : start + size])
@@ -83,10 +82,12 @@ def draw_similarity(study: Study, num_images: int = 256) -> Picture:
     reference, *others = study.networks
     if not others:
         raise ValueError('similarity needs two networks; give another one --with NAME CONFIG FILE')
+    num_images = min(num_images, len(study.loader.dataset))
     theirs = grams(study, reference, num_images)
     figure = Figure(figsize=(1 + 4.6 * len(others), 5), layout='constrained')
     tables, last = {}, {}
-    for axes, network in zip(figure.subplots(1, len(others), squeeze=False)[0], others):
+    row = figure.subplots(1, len(others), squeeze=False)[0]
+    for axes, network in zip(row, others, strict=True):
         ours = grams(study, network, num_images)
         table = [[_alignment(row, column) for column in ours.values()] for row in theirs.values()]
         tables[network.name], last[network.name] = table, table[-1][-1]
@@ -104,8 +105,8 @@ def draw_similarity(study: Study, num_images: int = 256) -> Picture:
         'similarity',
         'Similarity of layers',
         figure,
-        f'Linear CKA with the layers of {reference.name} on {min(num_images, len(study.loader.dataset))} '
-        f'test images, maps averaged to {_GRID}x{_GRID}: 1 is the same up to rotation and scale. '
+        f'Linear CKA with the layers of {reference.name} on {num_images} test images, maps '
+        f'averaged to {_GRID}x{_GRID}: 1 is the same up to rotation and scale. '
         f'Of the last blocks: {ends}.',
         dict(reference=reference.name, cka=tables),
     )

@@ -24,6 +24,7 @@ COMMANDS = {
     'print_config': 'print a config with its bases and options resolved',
     'browse_dataset': 'draw a batch as the student gets it, and as each teacher does',
     'flops': 'parameters, FLOPs and latency of students and teachers',
+    'analyze': 'draw what networks learned, and write a page of it',
     'early_exit': 'measure what each exit of a network costs and gets right',
 }
 
