@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.registry import OPTIMIZERS
+
+from mmkd.build import check_arguments
 
 #: Key to the least integer that it may be, where it is set.
 _INTEGERS = {
@@ -52,7 +56,8 @@ def check_training_config(cfg: Config, name: str) -> None:
 
     Raises:
         ValueError: If a key is missing, holds something else than a dict, or a number is not
-            finite or too small.
+            finite or too small, or compile is what torch cannot do here.
+        TypeError: If compile has an argument that torch.compile has not.
     """
     for key, example in _DICTS.items():
         if not isinstance(cfg.get(key), Mapping):
@@ -77,3 +82,33 @@ def check_training_config(cfg: Config, name: str) -> None:
             continue
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError(f'{name}: {key}={value!r}, expected an integer of {least} or more')
+    _check_compile(cfg.get('compile'), name)
+
+
+def _check_compile(given: Any, name: str) -> None:
+    """Refuse here what torch.compile would refuse in the first step."""
+    if given is None or given is False:
+        return
+    options = {} if given is True else given
+    if not isinstance(options, Mapping):
+        raise ValueError(
+            f'{name}: compile={given!r}, expected True, False or a dict of what torch.compile '
+            "takes, such as compile=dict(backend='inductor')"
+        )
+    check_arguments('compile', torch.compile, options)
+    backend, known = options.get('backend', 'inductor'), torch.compiler.list_backends(())
+    if isinstance(backend, str) and backend not in known:
+        raise ValueError(
+            f'{name}: compile.backend={backend!r} is unknown, expected one of {", ".join(known)}'
+        )
+    if backend != 'inductor' or torch.cuda.is_available():
+        return
+    from torch._inductor.config import cpp
+
+    compilers = [command for command in cpp.cxx if command]
+    if not any(map(shutil.which, compilers)):
+        raise ValueError(
+            f'{name}: compile={given!r} makes C++ without a GPU, and there is no compiler '
+            f'{" or ".join(compilers)}; install one, name it in the environment variable CXX, or '
+            'train without compile'
+        )
