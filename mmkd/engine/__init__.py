@@ -9,6 +9,7 @@ from .hooks import (
     PretrainHook,
     PublishStudentHook,
     StepSeedHook,
+    UncompiledOptimizerHook,
 )
 from .optim_wrapper import BFloat16OptimWrapper
 
@@ -22,4 +23,5 @@ __all__ = [
     'PretrainHook',
     'PublishStudentHook',
     'StepSeedHook',
+    'UncompiledOptimizerHook',
 ]

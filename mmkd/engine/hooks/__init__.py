@@ -8,6 +8,7 @@ from .gradient_share import GradientShareHook
 from .pretrain import PretrainHook
 from .publish_student import PublishStudentHook
 from .step_seed import StepSeedHook
+from .uncompiled_optimizer import UncompiledOptimizerHook
 
 __all__ = [
     'CheckDataHook',
@@ -18,4 +19,5 @@ __all__ = [
     'PretrainHook',
     'PublishStudentHook',
     'StepSeedHook',
+    'UncompiledOptimizerHook',
 ]
