@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -61,13 +60,21 @@ class Section:
     details: Mapping[str, str] = field(default_factory=dict)
 
 
-def write_report(path: Path, title: str, sections: Sequence[Section]) -> Path:
-    """Write the page, with everything in it; the file."""
+def write_report(
+    path: Path, title: str, sections: Sequence[Section], command: Sequence[str]
+) -> Path:
+    """Write the page, with everything in it; the file.
+
+    Args:
+        path (Path): Where to.
+        title (str): Heading.
+        sections (sequence of Section): The parts.
+        command (sequence of str): Name and arguments of the command that makes it.
+    """
     environment = Environment(autoescape=True)
     environment.filters['png'] = lambda picture: base64.b64encode(picture.png()).decode()
     template = environment.from_string((Path(__file__).parent / 'report.html').read_text())
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    subtitle = f'{date.today()}, mmkd {__version__}: {command}'
+    subtitle = f'{date.today()}, mmkd {__version__}: mmkd {shlex.join(command)}'
     page = template.render(title=title, subtitle=subtitle, sections=sections)
     write_whole(path, page.encode())
     return path

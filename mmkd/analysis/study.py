@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import io
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -247,7 +249,9 @@ class Study:
                 evaluator = Evaluator(copy.deepcopy(self.cfg.test_evaluator))
                 evaluator.dataset_meta = self.loader.dataset.metainfo
                 evaluator.process(data_samples=samples)
-                found[name] = evaluator.evaluate(len(self.loader.dataset))
+                # pycocotools prints what is returned.
+                with redirect_stdout(io.StringIO()):
+                    found[name] = evaluator.evaluate(len(self.loader.dataset))
         return found
 
 

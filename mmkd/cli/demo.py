@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -159,7 +160,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             for role, some in runs[name].items()
         }
     (args.work_dir / 'results.json').write_text(json.dumps(results, indent=2))
-    print(f'\n{report(results)}\n')
     figure = draw_bars({_label(name): metrics for name, metrics in results.items()}, COLORS)
     bars = Picture('bars', 'All seeds', figure, 'Mean over seeds, with their range.')
     pictures, sections = [bars], [Section('Results', tables=[table(results)], pictures=[bars])]
@@ -167,6 +167,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         drawn = draw(name, runs[name])
         pictures += drawn
         sections.append(section(name, runs[name], drawn))
-    for picture in pictures:
-        print(picture.save(args.work_dir))
-    print(write_report(args.work_dir / 'report.html', 'The demo of mmkd', sections))
+    files = [picture.save(args.work_dir) for picture in pictures]
+    command = ['demo', *(sys.argv[1:] if argv is None else argv)]
+    files.append(write_report(args.work_dir / 'report.html', 'The demo of mmkd', sections, command))
+    print(f'\n{report(results)}\n')
+    print('\n'.join(map(str, files)))
