@@ -15,9 +15,11 @@ from mmengine.config import Config
 from mmkd.files import write_whole
 from mmkd.version import __version__
 
+from .boxes import draw_detector_cam, draw_differences
 from .calibration import draw_calibration, scores
 from .classes import draw_classes
 from .curves import draw_curves, read_scalars
+from .detection import draw_errors, draw_precision
 from .embeddings import draw_embeddings
 from .examples import draw_cam, draw_feature_maps
 from .picture import Picture
@@ -34,6 +36,10 @@ CLASSIFICATION: dict[str, Callable[..., Picture]] = {
     'feature_maps': draw_feature_maps,
 }
 DETECTION: dict[str, Callable[..., Picture]] = {
+    'precision': draw_precision,
+    'errors': draw_errors,
+    'differences': draw_differences,
+    'cam': draw_detector_cam,
     'similarity': draw_similarity,
     'feature_maps': draw_feature_maps,
 }
@@ -114,7 +120,11 @@ def table(study: Study) -> list[Sequence[str]]:
         return rows
     keys = list(next(iter(study.metrics.values())))
     # pycocotools says -1 of sizes of which there are no boxes.
-    keys = [key for key in keys if any(found[key] >= 0 for found in study.metrics.values())]
+    keys = [
+        key
+        for key in keys
+        if not key.endswith('_precision') and any(f[key] >= 0 for f in study.metrics.values())
+    ]
     rows = [('', 'M parameters', *keys)]
     for name, found in study.metrics.items():
         rows.append((name, parameters[name], *(f'{found[key]:.3f}' for key in keys)))
