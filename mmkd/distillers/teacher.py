@@ -182,6 +182,14 @@ class Teacher:
         return self._resized(inputs)
 
 
+def teacher_configs(model: dict) -> dict[str, dict]:
+    """The frozen teachers in the config of a distiller by name, a single one as ``teacher``."""
+    teachers = dict(model.get('teachers') or {})
+    if model.get('teacher'):
+        teachers['teacher'] = model['teacher']
+    return teachers
+
+
 def teacher_model(config: str | dict, key: str) -> ConfigDict:
     """The model config of a teacher.
 
