@@ -73,7 +73,8 @@ def _leave_untrained(name: str, teacher: dict, path: Path) -> None:
 def batch(model: Distiller, count: int, size: tuple[int, int]) -> dict[str, Any]:
     """Random images and labels as they enter the forward, normalised.
 
-    A detector's images have one to nine boxes each, with masks, those of mmdet's own tests.
+    A detector's images have one to nine boxes each, with masks where it needs them, those of
+    mmdet's own tests.
 
     Args:
         model (Distiller): What takes them.
@@ -94,7 +95,14 @@ def batch(model: Distiller, count: int, size: tuple[int, int]) -> dict[str, Any]
     else:
         from mmdet.testing import demo_mm_inputs
 
-        data = demo_mm_inputs(count, (3, *size), num_classes=classes, with_mask=True)
+        preprocessor = model.data_preprocessor
+        data = demo_mm_inputs(
+            count,
+            (3, *size),
+            num_classes=classes,
+            with_mask=network.with_mask or getattr(preprocessor, 'pad_mask', False),
+            with_semantic=getattr(preprocessor, 'pad_seg', False),
+        )
     return model.data_preprocessor(data, training=True)
 
 

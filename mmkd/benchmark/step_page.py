@@ -23,10 +23,10 @@ _SETTING = ('config', 'options', 'amp', 'batch', 'shape')
 _HOW = """\
 *R* is the time of a step of distillation over the sum of what its networks take on their own: the
 step of every network that is trained, with its own losses (of one with exits, the cross entropy of
-all its classifiers), and the forward of every frozen teacher (of a classifier up to its logits, of a
-detector up to its neck). So 1 is a distillation that costs nothing itself. It may be less: a
-teacher runs no further than its last tap. What joins two networks, and a teacher's head that runs on
-the student's boxes, count as distillation.
+all its classifiers), and the forward of every frozen teacher (of a classifier up to its logits, of
+a detector up to its neck). So 1 is a distillation that costs nothing itself. It may be less: a
+teacher runs no further than its last tap. What joins two networks, and a teacher's head that runs
+on the student's boxes, count as distillation.
 
 A step is forward, backward and update; loading data and normalising it are no part of it. Images,
 labels and the weights of teachers are random, all terms are on, and the learning rate is 0, so that

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
 from mmkd.benchmark.environment import environment
@@ -107,6 +108,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     # Deep in a network of random weights numbers may be so small that a CPU is slow with them.
     torch.set_flush_denormal(True)
+    # Optimizers tell the rate of every parameter.
+    MMLogger.get_current_instance().setLevel('ERROR')
     files = []
     for name in args.configs:
         row = measure_config(name, args)
