@@ -15,64 +15,6 @@ from mmengine.visualization import Visualizer
 
 from mmkd.datasets import DigitScenes
 
-from .curves import plot_runs
-
-ROLES = ('teacher', 'student', 'distilled')
-COLORS = dict(zip(ROLES, ('#8c8c8c', '#c4631a', '#1b6ca8'), strict=True))
-
-
-def draw_bars(results: dict[str, dict[str, list[float]]], out: Path) -> None:
-    """Draw the mean of every role with its range over seeds.
-
-    Args:
-        results (dict): Label to role to values, one a seed.
-        out (Path): File of the picture.
-    """
-    figure = Figure(figsize=(4 * len(results), 4), layout='constrained')
-    for axes, (label, metrics) in zip(
-        figure.subplots(1, len(results), squeeze=False)[0], results.items(), strict=True
-    ):
-        means, least, most = (
-            np.array([function(metrics[role]) for role in ROLES])
-            for function in (np.mean, min, max)
-        )
-        errors = [means - least, most - means]
-        colors = [COLORS[role] for role in ROLES]
-        bars = axes.bar(ROLES, means, yerr=errors, capsize=6, color=colors)
-        axes.bar_label(bars, fmt='%.1f', padding=2)
-        axes.set(title=label, ylim=(max(0, 1.5 * least.min() - 50), None))
-        axes.spines[['top', 'right']].set_visible(False)
-    figure.supxlabel('mean and range over seeds', fontsize='small')
-    figure.savefig(out, dpi=120)
-
-
-def draw_curves(scalars: dict[str, list[list[dict]]], metric: str, out: Path) -> None:
-    """Draw metric and training losses as the mean over seeds in a band of their range.
-
-    Args:
-        scalars (dict): Role to the scalars of every seed (:func:`~.curves.read_scalars`).
-        metric (str): Name of the metric.
-        out (Path): File of the picture.
-    """
-    figure = Figure(figsize=(12, 4.5), layout='constrained')
-    left, right = figure.subplots(1, 2)
-    colors: dict[str, str] = {}
-    for role, style in zip(ROLES, (':', '--', '-'), strict=True):
-        plot_runs(left, scalars[role], metric, label=role, color=COLORS[role], ls=style, marker='.')
-        if role == 'teacher':
-            continue
-        losses = {key for record in scalars[role][0] for key in record if 'loss' in key}
-        for key in sorted(losses):
-            color = colors.setdefault(key, f'C{len(colors)}')
-            plot_runs(right, scalars[role], key, label=f'{key} ({role})', ls=style, color=color)
-    left.set(xlabel='epoch', ylabel=metric, title='Test split')
-    right.set(xlabel='iteration', yscale='log', title='Training losses, weighted as in the config')
-    left.legend()
-    right.legend(fontsize='small', loc='upper left', bbox_to_anchor=(1, 1))
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-    figure.savefig(out, dpi=120)
-
 
 def _num_right(found: InstanceData, truth: Sequence[dict]) -> int:
     """How many boxes of the truth are found, with IoU 0.5 or more and the right class."""
@@ -87,17 +29,15 @@ def _num_right(found: InstanceData, truth: Sequence[dict]) -> int:
 
 def draw_detections(
     models: dict[str, tuple[Path, Path]],
-    out: Path,
     rows: int = 3,
     num_scenes: int = 40,
     score: float = 0.4,
     zoom: int = 6,
-) -> None:
+) -> Figure:
     """Draw the test scenes on which the models differ most, beside the ground truth.
 
     Args:
         models (dict): Name to config and checkpoint; two of them.
-        out (Path): File of the picture.
         rows (int): How many scenes to draw. Defaults to 3.
         num_scenes (int): How many to choose them from. Defaults to 40.
         score (float): Least score of a drawn box. Defaults to 0.4.
@@ -151,4 +91,4 @@ def draw_detections(
             axes.imshow(visualizer.get_image())
             axes.set_axis_off()
             axes.set_title(title)
-    figure.savefig(out, dpi=100)
+    return figure

@@ -25,7 +25,7 @@ from torch.utils.benchmark import timer
 from mmkd.distillers import Distiller, Teacher
 from mmkd.distillers.base import num_classes
 from mmkd.distillers.schedule import FIELDS
-from mmkd.distillers.teacher import teacher_configs, teacher_model
+from mmkd.distillers.teacher import frozen_teachers, teacher_model
 from mmkd.models import MultiExitClassifier, TorchModel
 from mmkd.registry import MODELS
 
@@ -55,7 +55,7 @@ def build(cfg: Config) -> Distiller:
             loss.pop(field, None)
     model.get('objective', {}).pop('schedules', None)
     with tempfile.TemporaryDirectory() as folder:
-        for name, teacher in teacher_configs(model).items():
+        for name, teacher in frozen_teachers(model).items():
             _leave_untrained(name, teacher, Path(folder, f'{name}.pth'))
         return MODELS.build(model).to(get_device()).train()
 

@@ -20,7 +20,7 @@ from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
 import mmkd  # noqa: F401
-from mmkd.distillers.teacher import teacher_configs, teacher_model
+from mmkd.distillers.teacher import frozen_teachers, teacher_model
 from mmkd.engine.config import read_config
 from mmkd.models.image_shape import image_size
 from mmkd.publish import num_students, plain_model
@@ -37,7 +37,7 @@ def networks(cfg: Config) -> Iterator[tuple[str, nn.Module]]:
                 'student' if count == 1 else f'net{index + 1}',
                 MODELS.build(plain_model(cfg, index)),
             )
-        for name, teacher in teacher_configs(cfg.model).items():
+        for name, teacher in frozen_teachers(cfg.model).items():
             yield name, MODELS.build(teacher_model(teacher['config'], f'model.{name}'))
 
 

@@ -1,9 +1,7 @@
 """Pictures of teacher, student and distilled student."""
 
-import cv2
 import pytest
 import torch
-from matplotlib.figure import Figure
 from mmengine.structures import InstanceData
 
 from mmkd.analysis import comparison
@@ -30,21 +28,3 @@ def detections(*found):
 )
 def test_a_box_is_right_with_its_class_and_half_of_its_area(found, right):
     assert comparison._num_right(detections(*found), TRUTH) == right
-
-
-def test_bars_are_means_and_whiskers_the_range_of_seeds(tmp_path, monkeypatch):
-    figures = []
-    monkeypatch.setattr(
-        comparison, 'Figure', lambda **kwargs: figures.append(Figure(**kwargs)) or figures[-1]
-    )
-    metrics = dict(teacher=[70.0], student=[20.0, 40.0], distilled=[45.0, 49.0])
-    comparison.draw_bars({'mAP': metrics}, tmp_path / 'bars.png')
-    (axes,) = figures[0].axes
-    assert [bar.get_height() for bar in axes.patches] == [70, 30, 47]
-    (whiskers,) = axes.containers[0].lines[2]
-    assert [line[:, 1].tolist() for line in whiskers.get_segments()] == [
-        [70, 70],
-        [20, 40],
-        [45, 49],
-    ]
-    assert cv2.imread(str(tmp_path / 'bars.png')).std() > 10
