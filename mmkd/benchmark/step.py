@@ -41,8 +41,8 @@ Part = Callable[[], None]
 def build(cfg: Config) -> Distiller:
     """Build the distiller of a config with random weights, on the device.
 
-    Every term is on at its full weight, whenever that is in a training. What a factory of a
-    teacher would download is left out.
+    Every term is on at its full weight, whenever that is in a training, and phases of pre-training
+    count as done. What a factory of a teacher would download is left out.
 
     Args:
         cfg (Config): The config of a distiller. It stays as it is.
@@ -57,7 +57,13 @@ def build(cfg: Config) -> Distiller:
     with tempfile.TemporaryDirectory() as folder:
         for name, teacher in frozen_teachers(model).items():
             _leave_untrained(name, teacher, Path(folder, f'{name}.pth'))
-        return MODELS.build(model).to(get_device()).train()
+        built = MODELS.build(model).to(get_device()).train()
+    for loss in getattr(built, 'losses', {}).values():
+        if hasattr(loss, 'pretraining'):
+            # Over as soon as it begins: the loss would refuse to be used without.
+            with loss.pretraining():
+                pass
+    return built
 
 
 def _leave_untrained(name: str, teacher: dict, path: Path) -> None:
@@ -84,7 +90,7 @@ def batch(model: Distiller, count: int, size: tuple[int, int]) -> dict[str, Any]
     """
     network = next(iter(model.trained_networks().values()))
     classes = min(num_classes(network), default=2)
-    if is_classifier(network):
+    if isinstance(network, (ImageClassifier, MultiExitClassifier)):
         labels = torch.randint(classes, (count,)).tolist()
         # The index is that of the data set, by which some losses remember samples.
         samples = [
@@ -105,11 +111,6 @@ def batch(model: Distiller, count: int, size: tuple[int, int]) -> dict[str, Any]
             with_semantic=getattr(preprocessor, 'pad_seg', False),
         )
     return model.data_preprocessor(data, training=True)
-
-
-def is_classifier(network: nn.Module) -> bool:
-    """Whether a network that a distiller trains is a classifier, with exits or without."""
-    return isinstance(network, (ImageClassifier, MultiExitClassifier))
 
 
 def parts(model: Distiller, optim_wrapper: dict, data: dict[str, Any]) -> dict[str, Part]:
@@ -142,7 +143,7 @@ def parts(model: Distiller, optim_wrapper: dict, data: dict[str, Any]) -> dict[s
                 f'the {name} is a {type(network).__name__} without a head, so there is no step of '
                 'its own to compare with; give the config of a distiller whose student has losses'
             )
-        losses = partial(_own_losses, network, **data)
+        losses = partial(own_losses, network, **data)
         found[name] = partial(_step, network, build_optim_wrapper(network, cfg), losses)
     for name, teacher in getattr(model, 'teachers', {}).items():
         forward = partial(_forward, teacher, whole.optim_context, **data)
@@ -156,7 +157,14 @@ def _step(network: nn.Module, optim_wrapper: OptimWrapper, losses: Callable[[], 
     optim_wrapper.update_params(network.parse_losses(entries)[0])
 
 
-def _own_losses(network: nn.Module, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
+def own_losses(network: nn.Module, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
+    """The losses of a network on its own, of one with exits those of all its classifiers.
+
+    Args:
+        network (nn.Module): A plain model, or a classifier with exits.
+        inputs (Tensor): Normalised batch, (N, C, H, W).
+        data_samples (list): The batch's data samples.
+    """
     if not isinstance(network, MultiExitClassifier):
         return network(inputs, data_samples, mode='loss')
     logits = network.outputs(inputs).logits

@@ -107,7 +107,7 @@ def test_a_network_with_exits_has_the_losses_of_all_its_classifiers_on_its_own()
     data = step.batch(model, 2, (16, 16))
     model.eval()
     # The objective of this config is nothing else.
-    ours = step._own_losses(model.student, **data)
+    ours = step.own_losses(model.student, **data)
     assert len(ours) == len(model.student.names) > 1
     assert torch.allclose(sum(ours.values()), sum(model(**data, mode='loss').values()))
 
@@ -117,6 +117,9 @@ def test_all_terms_are_on_whenever_they_are_in_a_training():
     for options in ({}, {'model.losses.ab.end': None, 'model.losses.ab.begin': 5}):
         model, _, _ = built('cifar10_16px/resnet20_resnet8_ab', **options)
         assert [term.factor() for term in model.terms] == [1.0] * len(model.terms)
+    # It refuses to run before the phase of its paraphraser.
+    _, found, _ = built('cifar10_16px/resnet20_resnet8_ft')
+    found['step']()
     model, _, _ = built('cifar10_16px/exits_kd_resnet8')
     assert not model.schedules
 
