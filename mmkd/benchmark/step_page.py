@@ -114,7 +114,8 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
 def write(row: Mapping[str, Any], folder: Path) -> list[Path]:
     """Add a row to the JSON file of a folder, and write the page again; the files.
 
-    A row of the same config and setting gives way to it.
+    A row of the same config and setting gives way to it. They are ordered by the command that
+    measures them, and by config.
 
     Args:
         row (mapping): What was measured.
@@ -122,12 +123,8 @@ def write(row: Mapping[str, Any], folder: Path) -> list[Path]:
     """
     files = [folder / f'{NAME}{ending}' for ending in ('.json', '.md')]
     rows = json.loads(files[0].read_text()) if files[0].is_file() else []
-    settings = [[old[key] for key in _SETTING] for old in rows]
-    setting = [row[key] for key in _SETTING]
-    if setting in settings:
-        rows[settings.index(setting)] = row
-    else:
-        rows.append(row)
+    others = [old for old in rows if any(old[key] != row[key] for key in _SETTING)]
+    rows = sorted([*others, row], key=lambda row: (row['arguments'], row['config']))
     write_whole(files[0], (json.dumps(rows, indent=1) + '\n').encode())
     write_whole(files[1], render(rows).encode())
     return files

@@ -56,10 +56,10 @@ def test_what_a_term_takes_is_seen_in_its_step_alone(tmp_path, capsys):
     assert 0 < max(others) < 1
     # The same again takes the row's place.
     benchmark_step.main([*arguments[:1], '--rounds', '7', *arguments[3:]])
-    again, kept = measured(tmp_path)
+    kept, again = measured(tmp_path)
     assert len(again['seconds']['step']) == 7
     assert kept == lazy
-    assert (tmp_path / 'speed.md').read_text() == render([again, kept])
+    assert (tmp_path / 'speed.md').read_text() == render([kept, again])
     assert f'{config}: R ' in capsys.readouterr().out
 
 
