@@ -2,11 +2,14 @@
 
 import multiprocessing
 import os
+from contextlib import ExitStack
+from functools import partial
 
 import torch
 import torch.distributed as dist
 from mmengine.model import MMDistributedDataParallel, MMFullyShardedDataParallel
 from torch import nn
+from torch.distributed.fsdp.wrap import size_based_auto_wrap_policy
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import mmkd.losses.crd
@@ -62,7 +65,7 @@ def step(cfg, batch, wrapper=None):
     Args:
         cfg (dict): Config of a distiller.
         batch (dict): What a data loader gives.
-        wrapper (str, optional): ``'ddp'``, ``'fsdp'`` or, by default, none.
+        wrapper (str, optional): ``'ddp'``, ``'fsdp'``, ``'fsdp units'`` or, by default, none.
     """
     torch.manual_seed(0)
     model = MODELS.build(cfg).train()
@@ -73,6 +76,9 @@ def step(cfg, batch, wrapper=None):
         wrapped = MMDistributedDataParallel(model)
     elif wrapper == 'fsdp':
         wrapped = MMFullyShardedDataParallel(model, device_id='cpu')
+    elif wrapper == 'fsdp units':
+        policy = partial(size_based_auto_wrap_policy, min_num_params=500)
+        wrapped = MMFullyShardedDataParallel(model, device_id='cpu', auto_wrap_policy=policy)
     losses = wrapped(**model.data_preprocessor(batch, True), mode='loss')
     losses = {
         name: sum(value) if isinstance(value, (list, tuple)) else value
@@ -80,11 +86,14 @@ def step(cfg, batch, wrapper=None):
         if 'loss' in name
     }
     sum(losses.values()).backward()
-    if wrapper == 'fsdp':
-        with wrapped.summon_full_params(wrapped, with_grads=True):
-            grads = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
-    else:
-        grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    with ExitStack() as stack:
+        if 'fsdp' in (wrapper or ''):
+            stack.enter_context(wrapped.summon_full_params(wrapped, with_grads=True))
+        grads = {
+            name.replace('_fsdp_wrapped_module.', ''): parameter.grad.clone()
+            for name, parameter in model.named_parameters()
+            if parameter.grad is not None
+        }
     return {name: value.detach() for name, value in losses.items()}, grads
 
 

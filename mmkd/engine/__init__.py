@@ -11,6 +11,7 @@ from .hooks import (
     StepSeedHook,
 )
 from .optim_wrapper import BFloat16OptimWrapper
+from .strategy import FSDPStrategy
 
 __all__ = [
     'BFloat16OptimWrapper',
@@ -18,6 +19,7 @@ __all__ = [
     'CheckFiniteHook',
     'CheckpointHook',
     'EvaluateTeacherHook',
+    'FSDPStrategy',
     'GradientShareHook',
     'PretrainHook',
     'PublishStudentHook',

@@ -69,6 +69,6 @@ def test_terms_equal_one_process(
     cases = [
         (cfg, batch, wrapper)
         for cfg, batch in ((detection, scenes(processes)), (offline, image_batch(8)))
-        for wrapper in ('ddp', 'fsdp')
+        for wrapper in ('ddp', 'fsdp', 'fsdp units')
     ]
     assert_equals_one_process(cases, processes)
