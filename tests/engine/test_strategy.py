@@ -1,6 +1,5 @@
 """Sharded training: what it does, and what is refused before the first step."""
 
-
 import pytest
 from mmengine.config import Config
 from mmengine.registry import STRATEGIES
