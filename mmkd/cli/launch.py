@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import difflib
+import gc
 import inspect
 import os
 import os.path as osp
@@ -59,6 +61,7 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg = read_config(args.config, 'CONFIG')
     known = set(cfg) | set(inspect.signature(Runner.__init__).parameters)
     known |= {'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn', 'compile'}
+    known |= {'runner_type', 'strategy'}
     for option in args.cfg_options:
         key = option.split('.')[0]
         if key not in known:
@@ -96,6 +99,7 @@ def prepare_distributed(cfg: Config) -> None:
     if cfg.launcher != 'pytorch' or torch.cuda.is_available():
         return
     torch.distributed.init_process_group('gloo')
+    atexit.register(_leave_process_group)
     cfg.setdefault(
         'model_wrapper_cfg',
         dict(
@@ -105,3 +109,11 @@ def prepare_distributed(cfg: Config) -> None:
             find_unused_parameters=cfg.get('find_unused_parameters', False),
         ),
     )
+
+
+def _leave_process_group() -> None:
+    """End gloo's threads: the interpreter may abort at its end while they run."""
+    # A runner, which lies in cycles, holds the group.
+    gc.collect()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

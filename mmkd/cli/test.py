@@ -15,6 +15,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmkd.cli.launch import add_common_arguments, load_config, prepare_distributed
+from mmkd.plain import leave_out_strategy
 from mmkd.publish import (
     distiller,
     has_exits,
@@ -70,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         state_dict = {k: v for k, v in state_dict.items() if not k.startswith('losses.')}
     else:
         cfg = plain_config(cfg, keep_exits=keep_exits)
+    leave_out_strategy(cfg)
     apply_test_options(cfg, args)
     prepare_distributed(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

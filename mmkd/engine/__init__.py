@@ -12,6 +12,7 @@ from .hooks import (
     StepSeedHook,
 )
 from .optim_wrapper import BFloat16OptimWrapper
+from .strategy import FSDPStrategy
 
 __all__ = [
     'BFloat16OptimWrapper',
@@ -20,6 +21,7 @@ __all__ = [
     'CheckpointHook',
     'DeviceAugmentHook',
     'EvaluateTeacherHook',
+    'FSDPStrategy',
     'GradientShareHook',
     'PretrainHook',
     'PublishStudentHook',
