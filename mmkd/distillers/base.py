@@ -127,6 +127,16 @@ class Distiller(BaseModel, metaclass=ABCMeta):
             state_dict.update(self.state_dict())
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
+    def scheduled_weights(self) -> dict[str, float]:
+        """What the weight of each term that has a schedule is now, by the term's name."""
+        return {}
+
+    def parse_losses(self, losses: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        """As MMEngine's, with ``weight_<name>`` among what is logged (:meth:`scheduled_weights`)."""
+        total, logged = super().parse_losses(losses)
+        weights = {f'weight_{name}': value for name, value in self.scheduled_weights().items()}
+        return total, {**logged, **weights}
+
     @abstractmethod
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Return the students' own losses and the distillation terms."""
