@@ -20,8 +20,8 @@ from .unwrapped import unwrapped
 class GradientShareHook(Hook):
     r"""Log the gradient of each term on the student against that of the student's own losses.
 
-    Every ``interval`` iterations the batch of the step, as it was preprocessed, is run once more, and
-    for each term i
+    Every ``interval`` iterations the batch of the step, as it was preprocessed, is run once more,
+    and for each term i
 
     .. math:: \text{grad\_share}_i = \frac{\lVert \nabla_\theta L_i \rVert_2}
         {\lVert \nabla_\theta L_\text{student} \rVert_2}
@@ -30,9 +30,9 @@ class GradientShareHook(Hook):
     Far above 1 the term alone decides where the student goes, far below it does nothing.
 
     Costs, an interval, one forward and a backward for each term and for the student's own losses,
-    1.0 to 1.5 steps with one term and some 0.4 more with each other (two CPU cores); nothing
-    between. The training does not change: statistics of norms, memory banks and random
-    numbers are put back.
+    as long as 1.0 to 1.5 steps with one term and 0.4 more with each other (on a CPU): 1 to 2 % of a
+    training by the default; nothing between. The training does not change: statistics of norms,
+    memory banks and random numbers are put back.
 
     Args:
         interval (int): Iterations between two measurements. Defaults to 100.
