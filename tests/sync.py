@@ -53,8 +53,8 @@ def _caller(in_backward: str = 'nowhere') -> str:
 class NoWaiting(TorchDispatchMode):
     """Raise where mmkd's own code would wait for the device; note where that of others would.
 
-    In a backward pass that is the code whose forward made the node. Derivatives that wait only while
-    nothing watches, as that of ``prod``, which looks for zeros, are not seen.
+    In a backward pass that is the code whose forward made the node. Derivatives that wait only
+    while nothing watches, as that of ``prod``, which looks for zeros, are not seen.
     """
 
     def __init__(self) -> None:

@@ -132,7 +132,7 @@ class Distiller(BaseModel, metaclass=ABCMeta):
         return {}
 
     def parse_losses(self, losses: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-        """As MMEngine's, with ``weight_<name>`` among what is logged (:meth:`scheduled_weights`)."""
+        """As MMEngine's; ``weight_<name>`` is logged too (:meth:`scheduled_weights`)."""
         total, logged = super().parse_losses(losses)
         weights = {f'weight_{name}': value for name, value in self.scheduled_weights().items()}
         return total, {**logged, **weights}

@@ -3,6 +3,7 @@
 import itertools
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
@@ -72,9 +73,7 @@ def logged(start):
         stubs = {name: MagicMock() for name in ('wandb', 'mlflow')}
         for name, stub in stubs.items():
             patch.setitem(sys.modules, name, stub)
-        try:
-            import torch.utils.tensorboard
-        except ImportError:
+        if find_spec('tensorboard') is None:
             patch.setitem(sys.modules, 'torch.utils.tensorboard', MagicMock())
         return SimpleNamespace(work_dir=start(block()), **stubs)
 
