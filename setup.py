@@ -50,6 +50,7 @@ setup(
     package_data={
         'mmkd': [
             'py.typed',
+            'analysis/report.html',
             '.mim/model-index.yml',
             '.mim/configs/**/*.py',
             '.mim/configs/**/*.md',
@@ -70,5 +71,7 @@ setup(
         'dev': read_requirements('dev.txt'),
         'docs': read_requirements('docs.txt'),
         'timm': read_requirements('timm.txt'),
+        # pytorch-grad-cam, for `mmkd analyze cam`.
+        'analysis': read_requirements('analysis.txt'),
     },
 )

@@ -83,6 +83,7 @@ def test_commands_of_the_how_tos_run(tmp_path, monkeypatch, capsys):
     for name, path in TEACHERS.items():
         untrained(f'mmkd::demo/{name}.py', path)
     untrained('mmkd::demo/digits_student.py', 'work_dirs/digits_kd/epoch_1.pth', 'student.')
+    untrained('mmkd::demo/digits_student.py', 'work_dirs/digits_student/epoch_1.pth')
     pages = [path for path in sorted((DOCS / 'howto').glob('*.md')) if path.stem not in NEED_GPUS]
     found = [command for page in pages for command in commands(page)]
     assert len(found) > 5

@@ -15,14 +15,13 @@ from typing import Any
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from mmengine.config import Config, DictAction
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 import mmkd  # noqa: F401  (safe loading)
-from mmkd.distillers.teacher import normalization
+from mmkd.analysis.picture import draw_boxes, is_bgr, pixels
 from mmkd.engine.config import read_config
 from mmkd.registry import MODELS
 
@@ -37,15 +36,6 @@ def views(model: nn.Module, batch: dict) -> Iterator[tuple[str, nn.Module, Tenso
         yield name or 'teacher', teacher.model.data_preprocessor, seen, samples
 
 
-def pixels(image: Tensor, preprocessor: nn.Module, is_bgr: bool) -> Tensor:
-    """An input (C, H, W) as the picture (H, W, C) with values in [0, 1], red first."""
-    mean, std, swaps = normalization(preprocessor)
-    picture = (image.cpu() * std + mean) / 255
-    if is_bgr != swaps:
-        picture = picture.flip(0)
-    return picture.clamp(0, 1).permute(1, 2, 0)
-
-
 def draw_truth(axes: Axes, sample: Any, classes: Sequence[str], scale: tuple[float, float]) -> str:
     """Draw boxes, if there are any; return what to write below the picture."""
     truth = getattr(sample, 'gt_instances', None)
@@ -56,10 +46,8 @@ def draw_truth(axes: Axes, sample: Any, classes: Sequence[str], scale: tuple[flo
         return 'no labels'
     height, width = scale
     boxes = getattr(truth.bboxes, 'tensor', truth.bboxes)
-    for (x1, y1, x2, y2), label in zip(boxes.tolist(), truth.labels.tolist(), strict=True):
-        corner, size = (x1 * width, y1 * height), ((x2 - x1) * width, (y2 - y1) * height)
-        axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor='tab:orange'))
-        axes.text(*corner, name(classes, label), fontsize=7, color='tab:orange', va='bottom')
+    boxes = boxes.cpu().numpy() * (width, height, width, height)
+    draw_boxes(axes, boxes, [name(classes, label) for label in truth.labels.tolist()])
     return f'{len(boxes)} boxes'
 
 
@@ -73,9 +61,7 @@ def draw(cfg: Config, model: nn.Module, count: int) -> Figure:
         cfg.train_dataloader, seed=cfg.get('randomness', {}).get('seed')
     )
     classes = loader.dataset.metainfo.get('classes') or ()
-    transforms = getattr(getattr(loader.dataset, 'pipeline', None), 'transforms', ())
-    # OpenMMLab reads files blue first; arrays of data sets are red first.
-    is_bgr = any(type(t).__name__.startswith('LoadImage') for t in transforms)
+    blue_first = is_bgr(loader.dataset)
     with torch.no_grad():
         columns = list(views(model, next(iter(loader))))
     count = min(count, len(columns[0][2]))
@@ -85,7 +71,7 @@ def draw(cfg: Config, model: nn.Module, count: int) -> Figure:
     for column, (label, preprocessor, inputs, samples) in enumerate(columns):
         scale = (inputs.shape[2] / height, inputs.shape[3] / width)
         for axes, image, sample in zip(grid[:, column], inputs, samples, strict=False):
-            axes.imshow(pixels(image, preprocessor, is_bgr))
+            axes.imshow(pixels(image, preprocessor, blue_first))
             axes.set(xticks=[], yticks=[])
             axes.set_title(
                 f'{label}, {inputs.shape[2]}x{inputs.shape[3]}\n'

@@ -12,19 +12,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from statistics import mean, stdev
 
-from mmkd.analysis.comparison import ROLES, draw_bars, draw_curves, draw_detections
-from mmkd.analysis.curves import read_scalars
+import mmkd  # noqa: F401  (safe loading)
+from mmkd.analysis.curves import draw_bars, draw_curves, read_scalars
+from mmkd.analysis.picture import Picture
+from mmkd.analysis.report import Section, study_section, write_report
+from mmkd.analysis.study import COLORS as NETWORK_COLORS
+from mmkd.analysis.study import read_study
 from mmkd.benchmark.matrix import Matrix, read_matrix
 from mmkd.benchmark.process import num_jobs
 from mmkd.benchmark.runs import Run, Runner, all_runs
 
 DEMOS = ('digits', 'scenes')
+ROLES = ('teacher', 'student', 'distilled')
+COLORS = dict(zip(ROLES, NETWORK_COLORS.values(), strict=True))
 
 
 @cache
@@ -54,21 +61,24 @@ def demo_runs(name: str, seeds: Iterable[int], folder: Path) -> dict[str, list[R
     return found
 
 
-def draw(name: str, runs: dict[str, list[Run]], folder: Path) -> list[Path]:
-    """Draw curves and, of detectors, what the first seed's students find; the files."""
+def draw(name: str, runs: dict[str, list[Run]]) -> Picture:
+    """The curves of one demo."""
     scalars = {role: [read_scalars(run.folder) for run in runs[role]] for role in ROLES}
-    files = [folder / f'{name}_curves.png']
-    draw_curves(scalars, _matrix(name).metrics[0].key, files[0])
-    if name == 'scenes':
-        student, distilled = runs['student'][0], runs['distilled'][0]
-        files.append(folder / 'scenes_detections.png')
-        models = {
-            'student': (student.folder / f'{student.row.name}.py', student.checkpoint),
-            # Published: a plain model, without teacher and distiller.
-            'distilled': (distilled.folder / 'student.py', distilled.folder / 'student.pth'),
-        }
-        draw_detections(models, files[1])
-    return files
+    figure = draw_curves(scalars, _matrix(name).metrics[0].key, COLORS)
+    caption = 'Mean over seeds, in a band of their range.'
+    return Picture(f'{name}_curves', 'Curves', figure, caption)
+
+
+def section(name: str, runs: dict[str, list[Run]], logged: Picture) -> Section:
+    """The part of the report on one demo: the first seed's networks beside their teacher."""
+    teacher, student, distilled = (runs[role][0] for role in ROLES)
+    study = read_study(
+        distilled.row.config,
+        [str(distilled.checkpoint)],
+        [('student', student.row.config, str(student.checkpoint))],
+        {distilled.row.teacher_key: str(teacher.checkpoint)},
+    )
+    return study_section(study, f'{name}, seed {distilled.seed}', logged)
 
 
 def _range(values: Sequence[float]) -> str:
@@ -77,7 +87,7 @@ def _range(values: Sequence[float]) -> str:
     return f'{mean(values):.1f} ({min(values):.1f} to {max(values):.1f})'
 
 
-def report(results: dict[str, dict[str, list[float]]]) -> str:
+def table(results: dict[str, dict[str, list[float]]]) -> list[Sequence[str]]:
     """The table that the demo ends with: mean and range over seeds, and the paired gain.
 
     Args:
@@ -91,6 +101,12 @@ def report(results: dict[str, dict[str, list[float]]]) -> str:
             error = stdev(gains) / len(gains) ** 0.5
             gain += f', least {min(gains):+.1f}, standard error {error:.1f}'
         rows.append((_label(name), *(_range(metrics[role]) for role in ROLES), gain))
+    return rows
+
+
+def report(results: dict[str, dict[str, list[float]]]) -> str:
+    """:func:`table`, in columns."""
+    rows = table(results)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return '\n'.join(
         '  '.join(f'{cell:{width}}' for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -129,11 +145,17 @@ def main(argv: Sequence[str] | None = None) -> None:
             role: [metric.scale * run.record['metrics'][metric.key] for run in some]
             for role, some in runs[name].items()
         }
-    bars = args.work_dir / 'bars.png'
-    draw_bars({_label(name): metrics for name, metrics in results.items()}, bars)
-    pictures = [bars]
-    for name in chosen:
-        pictures += draw(name, runs[name], args.work_dir)
     (args.work_dir / 'results.json').write_text(json.dumps(results, indent=2))
+    figure = draw_bars({_label(name): metrics for name, metrics in results.items()}, COLORS)
+    bars = Picture('bars', 'All seeds', figure, 'Mean over seeds, with their range.')
+    pictures, sections = [bars], [Section('Results', tables=[table(results)], pictures=[bars])]
+    for name in chosen:
+        logged = draw(name, runs[name])
+        sections.append(section(name, runs[name], logged))
+        differ = [p for p in sections[-1].pictures if p.name == 'differences']
+        pictures += [logged, *(replace(p, name=f'{name}_detections') for p in differ)]
+    files = [picture.save(args.work_dir) for picture in pictures]
+    command = ['demo', *(sys.argv[1:] if argv is None else argv)]
+    files.append(write_report(args.work_dir / 'report.html', 'The demo of mmkd', sections, command))
     print(f'\n{report(results)}\n')
-    print('\n'.join(map(str, pictures)))
+    print('\n'.join(map(str, files)))

@@ -111,8 +111,8 @@ class Teacher:
         if self._affine is not None:
             self._affine = fn(self._affine)
 
-    def predict(self, batch: dict) -> list:
-        """What the teacher itself predicts, with its own data preprocessor.
+    def prepare(self, batch: dict) -> dict:
+        """A batch of a data loader as the teacher takes it, by its own data preprocessor.
 
         Args:
             batch (dict): What a data loader gives.
@@ -120,6 +120,15 @@ class Teacher:
         preprocessor = self.model.data_preprocessor.to(next(self.model.parameters()).device)
         data = preprocessor(batch, False)
         data['inputs'] = self._resized(data['inputs'])
+        return data
+
+    def predict(self, batch: dict) -> list:
+        """What the teacher itself predicts, with its own data preprocessor.
+
+        Args:
+            batch (dict): What a data loader gives.
+        """
+        data = self.prepare(batch)
         with self.precision(data['inputs'].device):
             return self.model(**data, mode='predict')
 
@@ -180,6 +189,18 @@ class Teacher:
             inputs = (inputs.flip(1) if self._flip else inputs) * scale + shift
             inputs = inputs if inside is None else inputs * inside
         return self._resized(inputs)
+
+
+def frozen_teachers(model_cfg: dict) -> dict[str, dict]:
+    """The configs of a distiller's frozen teachers by name; ``'teacher'`` is an only one.
+
+    Args:
+        model_cfg (dict): The distiller's config, or a plain model's, which has none.
+    """
+    teachers = dict(model_cfg.get('teachers') or {})
+    if model_cfg.get('teacher'):
+        teachers['teacher'] = model_cfg['teacher']
+    return teachers
 
 
 def teacher_model(config: str | dict, key: str) -> ConfigDict:

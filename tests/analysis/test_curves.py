@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from mmkd.analysis.curves import plot_runs, read_scalars, scalar
+from mmkd.analysis.curves import draw_bars, plot_runs, read_scalars, scalar
 
 RECORDS = [
     {'loss': 2.0, 'epoch': 1, 'iter': 10, 'step': 10},
@@ -60,3 +60,15 @@ def test_several_runs_are_drawn_as_their_mean_in_a_band_of_their_range():
 def test_runs_of_different_schedules_have_no_mean():
     with pytest.raises(ValueError, match='different steps'):
         plot_runs(Figure().subplots(), [RECORDS, RECORDS[:1]], 'loss')
+
+
+def test_bars_are_means_and_whiskers_the_range_of_seeds():
+    metrics = dict(teacher=[70.0], student=[20.0, 40.0], distilled=[45.0, 49.0])
+    (axes,) = draw_bars({'mAP': metrics}, dict.fromkeys(metrics, 'k')).axes
+    assert [bar.get_height() for bar in axes.patches] == [70, 30, 47]
+    (whiskers,) = axes.containers[0].lines[2]
+    assert [line[:, 1].tolist() for line in whiskers.get_segments()] == [
+        [70, 70],
+        [20, 40],
+        [45, 49],
+    ]

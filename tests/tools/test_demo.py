@@ -5,7 +5,11 @@ import re
 
 import cv2
 import pytest
+from matplotlib.figure import Figure
+from page import read_page
 
+from mmkd.analysis.picture import Picture
+from mmkd.analysis.report import Section
 from mmkd.cli import demo
 
 PICTURES = dict(
@@ -39,6 +43,12 @@ def test_the_teacher_is_best_distillation_beats_the_student_and_the_pictures_are
     for picture in PICTURES[name]:
         assert f'{tmp_path / picture}\n' in printed
         assert cv2.imread(str(tmp_path / picture)).std() > 10
+    assert printed.rstrip().endswith(str(tmp_path / 'report.html'))
+    page = read_page(tmp_path / 'report.html')
+    assert page.headings[:3] == ['The demo of mmkd', 'Results', 'All seeds']
+    assert not page.external
+    assert len(page.images) >= 6
+    assert all(image.std() > 10 for image in page.images)
 
 
 def test_the_table_has_mean_range_and_the_gain_of_each_seed_over_itself():
@@ -74,8 +84,8 @@ def test_a_second_demo_runs_nothing_again(monkeypatch, tmp_path):
         for run in some:
             usage = dict(command=[], resumed=False, seconds=1)
             run.note(train=usage, test=usage, metrics={'accuracy/top1': 90.0}, date='2026-01-01')
-    monkeypatch.setattr(demo, 'draw_bars', lambda *args: None)
-    monkeypatch.setattr(demo, 'draw', lambda *args: [])
+    monkeypatch.setattr(demo, 'draw', lambda *args: Picture('curves', 'Curves', Figure(), ''))
+    monkeypatch.setattr(demo, 'section', lambda *args: Section('digits'))
     demo.main(['--only', 'digits', '--seeds', '1', '--work-dir', str(tmp_path)])
     found = json.loads((tmp_path / 'results.json').read_text())['digits']
     assert found == dict(teacher=[90.0], student=[90.0], distilled=[90.0])
