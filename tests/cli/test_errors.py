@@ -121,3 +121,17 @@ def test_under_torchrun_one_process_speaks_and_every_one_leaves_word(
     report('train', caught(explained))
     assert bool(capsys.readouterr().err) == (rank == '0')
     assert json.loads((tmp_path / 'error.json').read_text())['message'] == 'model.a=1; expected 2'
+
+
+def test_a_process_that_lost_another_points_there():
+    """Gloo's own message would blame whatever was being built."""
+
+    def lose():
+        raise RuntimeError('[transport/tcp/pair.cc:547] Connection closed by peer [10.0.0.2]:1')
+
+    with pytest.raises(RuntimeError) as lost:
+        lose()
+    assert is_explained(lost.value)
+    said = sentence(lost.value)
+    assert said.startswith('another process of this run has ended ([transport')
+    assert said.endswith('see what it said, on its machine')

@@ -136,7 +136,7 @@ def build(config: str, teachers: int | None = None) -> torch.nn.Module:
     torch.manual_seed(0)
     with (
         DefaultScope.overwrite_default_scope(cfg.default_scope),
-        tempfile.TemporaryDirectory() as d,
+        tempfile.TemporaryDirectory() as folder,
     ):
         if teachers == 0:
             return MODELS.build(plain_model(cfg)).train()
