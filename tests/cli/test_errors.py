@@ -39,6 +39,17 @@ def refused_while_handling_an_explained_one():
         raise TypeError('model.b: neither fits')  # noqa: B904
 
 
+def no_such_package():
+    try:
+        import no_such_package  # noqa: F401
+    except ImportError:
+        raise ImportError('Please run "pip install no_such_package"')  # noqa: B904
+
+
+def failed_import():
+    import no_such_package  # noqa: F401
+
+
 def failed_assertion():
     raise AssertionError  # as an assert without a text
 
@@ -51,13 +62,14 @@ def caught(function):
 
 
 @pytest.mark.parametrize(
-    'function', [explained, translated, refused_while_handling_an_explained_one]
+    'function',
+    [explained, translated, refused_while_handling_an_explained_one, no_such_package],
 )
 def test_a_raised_sentence_is_explained(function):
     assert is_explained(caught(function))
 
 
-@pytest.mark.parametrize('function', [bug, bug_raised_again, failed_assertion])
+@pytest.mark.parametrize('function', [bug, bug_raised_again, failed_import, failed_assertion])
 def test_a_bug_is_not(function):
     assert not is_explained(caught(function))
 
