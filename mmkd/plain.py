@@ -73,6 +73,13 @@ def _as_list(value: Any) -> list:
     return list(value) if isinstance(value, (list, tuple)) else [value] if value else []
 
 
+def leave_out_strategy(cfg: Config) -> None:
+    """Leave sharding, and the runner that reads it, to the training that asked for it."""
+    cfg.pop('strategy', None)
+    if cfg.get('runner_type') == 'FlexibleRunner':
+        cfg.pop('runner_type')
+
+
 def leave_out_foreign(cfg: Config, keep_exits: bool) -> None:
     """Remove hooks, metrics, variables and imports that the student does not need."""
     scope = cfg.get('default_scope')

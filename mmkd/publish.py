@@ -22,7 +22,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from mmkd.files import write_whole
-from mmkd.plain import DATA, keep_own_best, leave_out_foreign
+from mmkd.plain import DATA, keep_own_best, leave_out_foreign, leave_out_strategy
 from mmkd.registry import MODELS
 from mmkd.version import __version__
 
@@ -85,6 +85,7 @@ def plain_config(cfg: Config, index: int = 0, keep_exits: bool = False) -> Confi
     # All parameters of a plain model are used.
     for key in ('load_from', 'model_wrapper_cfg', 'find_unused_parameters'):
         cfg.pop(key, None)
+    leave_out_strategy(cfg)
     cfg.resume = False
     paramwise = cfg.get('optim_wrapper', {}).get('paramwise_cfg') or {}
     custom_keys = paramwise.get('custom_keys')

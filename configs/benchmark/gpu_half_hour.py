@@ -28,6 +28,7 @@ _setting = {
     'train_dataloader.persistent_workers': True,
     'val_dataloader.num_workers': 2,
     'test_dataloader.num_workers': 2,
+    'default_hooks.device_augment.type': 'mmkd.DeviceAugmentHook',
     'optim_wrapper.optimizer.lr': 0.1,
 }
 options = {

@@ -61,7 +61,7 @@ def _grid(study: Study, indices: Sequence[int], columns: int, width: float) -> t
     return figure, grid
 
 
-def _images(study: Study, batch: dict) -> list[np.ndarray]:
+def images(study: Study, batch: dict) -> list[np.ndarray]:
     """The images of a batch as the main network gets them, (H, W, 3) each, small ones enlarged."""
     preprocessor, blue_first = study.main.model.data_preprocessor, is_bgr(study.loader.dataset)
     inputs = study.main.data(batch)['inputs']
@@ -111,16 +111,16 @@ def draw_feature_maps(study: Study, num_images: int = 2, num_maps: int = 3) -> P
     else:
         indices = np.arange(min(num_images, len(study.loader.dataset)))
     batch = study.batch(indices)
-    images = _images(study, batch)
+    pictures = images(study, batch)
     found = {n.name: list(maps(n, batch).items())[-num_maps:] for n in study.networks}
     columns = max(map(len, found.values()))
     rows = [(i, n) for i in range(len(indices)) for n in study.networks]
     figure, grid = _grid(study, rows, columns + 1, 2.1)
     for axes, (index, network) in zip(grid, rows, strict=True):
-        axes[0].imshow(images[index])
+        axes[0].imshow(pictures[index])
         axes[0].set_ylabel(network.name)
         for place, (tap, value) in zip(axes[1:], found[network.name], strict=False):
-            place.imshow(overlay(images[index], value[index]))
+            place.imshow(overlay(pictures[index], value[index]))
             place.set_title(f'{tap.removeprefix("backbone.")}, {value.shape[2]}x{value.shape[3]}')
             place.title.set_fontsize(8)
         for place in axes[1 + len(found[network.name]) :]:
@@ -136,6 +136,22 @@ def draw_feature_maps(study: Study, num_images: int = 2, num_maps: int = 3) -> P
             layers={k: [t for t, _ in v] for k, v in found.items()},
         ),
     )
+
+
+def import_grad_cam() -> tuple[type, type]:
+    """pytorch-grad-cam's Grad-CAM++ and its target of a class, an optional dependency.
+
+    Raises:
+        ImportError: If it is not installed.
+    """
+    try:
+        from pytorch_grad_cam import GradCAMPlusPlus
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+    except ImportError as error:
+        raise ImportError(
+            f"cam needs pytorch-grad-cam ({error}); install it with pip install 'mmkd[analysis]'"
+        ) from error
+    return GradCAMPlusPlus, ClassifierOutputTarget
 
 
 class _Logits(nn.Module):
@@ -182,18 +198,12 @@ def grad_cam(network: Network, batch: dict, labels: Sequence[int]) -> np.ndarray
         ImportError: If pytorch-grad-cam is not installed.
         ValueError: If the network has no layer with a place for everything.
     """
-    try:
-        from pytorch_grad_cam import GradCAMPlusPlus
-        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-    except ImportError as error:
-        raise ImportError(
-            f"cam needs pytorch-grad-cam ({error}); install it with pip install 'mmkd[analysis]'"
-        ) from error
+    cam_type, target_type = import_grad_cam()
     tap, view = _target(network, batch)
     inputs = network.data(batch)['inputs'].requires_grad_()
     layer = network.model.get_submodule(tap)
-    with GradCAMPlusPlus(_Logits(network.model), [layer], reshape_transform=view) as cam:
-        return cam(inputs, [ClassifierOutputTarget(int(label)) for label in labels])
+    with cam_type(_Logits(network.model), [layer], reshape_transform=view) as cam:
+        return cam(inputs, [target_type(int(label)) for label in labels])
 
 
 def draw_cam(study: Study, num_images: int = 4) -> Picture:
@@ -209,16 +219,16 @@ def draw_cam(study: Study, num_images: int = 4) -> Picture:
     """
     indices = disagreements(study, num_images)
     batch, labels = study.batch(indices), study.labels[indices]
-    images, networks = _images(study, batch), study.scored
+    pictures, networks = images(study, batch), study.scored
     figure, grid = _grid(study, indices, 1 + len(networks), 2.3)
-    for axes, image, label in zip(grid[:, 0], images, labels, strict=True):
+    for axes, image, label in zip(grid[:, 0], pictures, labels, strict=True):
         axes.imshow(image)
         axes.set_title(study.class_name(int(label)), fontsize=9)
     for column, network in zip(grid[:, 1:].T, networks, strict=True):
         heats = grad_cam(network, batch, labels)
         probabilities = study.outputs[network.name].probabilities[indices]
         for axes, image, heat, p, label in zip(
-            column, images, heats, probabilities, labels, strict=True
+            column, pictures, heats, probabilities, labels, strict=True
         ):
             axes.imshow(overlay(image, torch.from_numpy(heat)[None]))
             found = int(p.argmax())

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
 from mmkd.distillers.teacher import normalization
+
+_BOX = 'tab:orange'
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,14 @@ class Picture:
         file = io.BytesIO()
         self.figure.savefig(file, dpi=110)
         return file.getvalue()
+
+
+def draw_boxes(axes: Axes, boxes: np.ndarray, names: Sequence[str]) -> None:
+    """Draw boxes (N, 4), each with a name, over an image that is there; the first ones on top."""
+    for (x1, y1, x2, y2), name in reversed(list(zip(boxes.tolist(), names, strict=True))):
+        axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=_BOX, lw=1.5))
+        label = dict(facecolor='k', alpha=0.7, edgecolor='none', pad=1)
+        axes.text(x1, y1, name, fontsize=8, color='w', va='bottom', bbox=label)
 
 
 def is_bgr(dataset: Any) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -16,9 +15,11 @@ from mmengine.config import Config
 from mmkd.files import write_whole
 from mmkd.version import __version__
 
+from .boxes import draw_detector_cam, draw_differences
 from .calibration import draw_calibration, scores
 from .classes import draw_classes
 from .curves import draw_curves, read_scalars
+from .detection import draw_errors, draw_precision
 from .embeddings import draw_embeddings
 from .examples import draw_cam, draw_feature_maps
 from .picture import Picture
@@ -35,6 +36,10 @@ CLASSIFICATION: dict[str, Callable[..., Picture]] = {
     'feature_maps': draw_feature_maps,
 }
 DETECTION: dict[str, Callable[..., Picture]] = {
+    'precision': draw_precision,
+    'errors': draw_errors,
+    'differences': draw_differences,
+    'cam': draw_detector_cam,
     'similarity': draw_similarity,
     'feature_maps': draw_feature_maps,
 }
@@ -61,13 +66,21 @@ class Section:
     details: Mapping[str, str] = field(default_factory=dict)
 
 
-def write_report(path: Path, title: str, sections: Sequence[Section]) -> Path:
-    """Write the page, with everything in it; the file."""
+def write_report(
+    path: Path, title: str, sections: Sequence[Section], command: Sequence[str]
+) -> Path:
+    """Write the page, with everything in it; the file.
+
+    Args:
+        path (Path): Where to.
+        title (str): Heading.
+        sections (sequence of Section): The parts.
+        command (sequence of str): Name and arguments of the command that makes it.
+    """
     environment = Environment(autoescape=True)
     environment.filters['png'] = lambda picture: base64.b64encode(picture.png()).decode()
     template = environment.from_string((Path(__file__).parent / 'report.html').read_text())
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    subtitle = f'{date.today()}, mmkd {__version__}: {command}'
+    subtitle = f'{date.today()}, mmkd {__version__}: mmkd {shlex.join(command)}'
     page = template.render(title=title, subtitle=subtitle, sections=sections)
     write_whole(path, page.encode())
     return path
@@ -107,7 +120,11 @@ def table(study: Study) -> list[Sequence[str]]:
         return rows
     keys = list(next(iter(study.metrics.values())))
     # pycocotools says -1 of sizes of which there are no boxes.
-    keys = [key for key in keys if any(found[key] >= 0 for found in study.metrics.values())]
+    keys = [
+        key
+        for key in keys
+        if not key.endswith('_precision') and any(f[key] >= 0 for f in study.metrics.values())
+    ]
     rows = [('', 'M parameters', *keys)]
     for name, found in study.metrics.items():
         rows.append((name, parameters[name], *(f'{found[key]:.3f}' for key in keys)))

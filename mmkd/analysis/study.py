@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import io
+import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +18,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmpretrain.models import ImageClassifier
@@ -244,11 +248,35 @@ class Study:
         found = {}
         with DefaultScope.overwrite_default_scope(self.cfg.get('default_scope')):
             for name, samples in self.detections.items():
-                evaluator = Evaluator(copy.deepcopy(self.cfg.test_evaluator))
+                evaluator = Evaluator(_by_class(self.cfg.test_evaluator))
                 evaluator.dataset_meta = self.loader.dataset.metainfo
                 evaluator.process(data_samples=samples)
-                found[name] = evaluator.evaluate(len(self.loader.dataset))
+                with _silence():
+                    found[name] = evaluator.evaluate(len(self.loader.dataset))
         return found
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Let a metric return what it would print and log too."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _by_class(evaluator: Any) -> list[dict]:
+    """The metrics of a ``test_evaluator``; COCO's says AP of each class too."""
+    metrics = copy.deepcopy(evaluator)
+    metrics = list(metrics) if isinstance(metrics, (list, tuple)) else [metrics]
+    for metric in metrics:
+        if str(metric['type']).endswith('CocoMetric'):
+            metric['classwise'] = True
+    return metrics
 
 
 def read_study(

@@ -15,7 +15,7 @@ import torch
 from mmkd.stack import installed_stack
 from mmkd.version import __version__
 
-from .process import gpus, num_threads
+from .process import gpus
 
 
 def _commit() -> str | None:
@@ -45,11 +45,11 @@ def _processor() -> str:
     return found[1] if found else platform.machine()
 
 
-def environment(jobs: int) -> dict[str, str | Sequence[str]]:
+def environment(processes: str) -> dict[str, str | Sequence[str]]:
     """Versions and hardware, as they are now.
 
     Args:
-        jobs (int): How many processes run at once.
+        processes (str): How many run at once, with how many threads.
     """
     commit = _commit()
     stack = installed_stack()
@@ -60,5 +60,5 @@ def environment(jobs: int) -> dict[str, str | Sequence[str]]:
     return dict(
         versions=[mmkd, f'Python {platform.python_version()}', *map(_package, packages)],
         hardware=[f'{cores} cores of {_processor()}', *(devices or ['no GPU'])],
-        processes=f'{jobs} runs at once, OMP_NUM_THREADS={num_threads()}',
+        processes=processes,
     )

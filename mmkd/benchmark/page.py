@@ -137,6 +137,12 @@ def _other_table(matrix: Matrix, results: _Results) -> str:
     return table([['', *(metric.label for metric in others)], *rows]) if rows else ''
 
 
+def environment_line(environment: Mapping[str, Any]) -> str:
+    """An item of a list in Markdown: on what something was measured."""
+    parts = [*environment['hardware'], environment['processes'], *environment['versions']]
+    return f'* {", ".join(parts)}'
+
+
 def _where(matrix: Matrix, results: Mapping[str, Any], shown: _Results) -> str:
     dates = sorted({run['date'] for run in results['runs']})
     done = sum(map(len, shown.runs.values()))
@@ -145,9 +151,7 @@ def _where(matrix: Matrix, results: Mapping[str, Any], shown: _Results) -> str:
     if dates:
         when = dates[0] if len(dates) == 1 else f'{dates[0]} to {dates[-1]}'
         lines[0] = f'Measured {when}. {lines[0]}'
-    for environment in results['environments']:
-        parts = [*environment['hardware'], environment['processes'], *environment['versions']]
-        lines.append(f'* {", ".join(parts)}')
+    lines += map(environment_line, results['environments'])
     return lines[0] + ('\n\n' + '\n'.join(lines[1:]) if lines[1:] else '')
 
 

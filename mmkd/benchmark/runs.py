@@ -20,7 +20,7 @@ from mmkd.files import write_whole
 
 from .environment import environment
 from .matrix import Matrix, Row
-from .process import Commands, gpus
+from .process import Commands, gpus, num_threads
 from .progress import Bar
 
 _EPOCH_DONE = re.compile(r'Saving checkpoint at (\d+) epochs')
@@ -199,7 +199,7 @@ class Runner:
     def __init__(self, runs: Sequence[Run], jobs: int, keep_going: bool = True) -> None:
         self.todo = [run for run in runs if 'metrics' not in run.record]
         self.jobs, self.keep_going = jobs, keep_going
-        self.environment = environment(jobs)
+        self.environment = environment(f'{jobs} runs at once, OMP_NUM_THREADS={num_threads()}')
         expected = expected_seconds(runs)
         known = [seconds for seconds in expected.values() if seconds]
         # Of what nothing is known, as long as the others.

@@ -1,11 +1,12 @@
-"""Means over seeds and how sure they are."""
+"""Means over seeds, medians over rounds, and how sure they are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 
 from scipy.special import stdtrit
+from scipy.stats import quantile_test
 
 CONFIDENCE = 0.95
 
@@ -40,3 +41,21 @@ def paired_differences(
         control (mapping): Seed to value of the control.
     """
     return {seed: values[seed] - control[seed] for seed in values if seed in control}
+
+
+#: Of fewer values not even the smallest and the largest surely enclose the median.
+MIN_ROUNDS = 6
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Median, and the ends of its 95 % confidence interval.
+
+    The ends are values of the sample, by the binomial distribution of how many lie below the
+    median (Conover, *Practical Nonparametric Statistics*, section 3.2): nothing is assumed but that
+    values are independent and of one distribution.
+
+    Args:
+        values (sequence of float): At least ``MIN_ROUNDS``.
+    """
+    interval = quantile_test(values, p=0.5).confidence_interval(CONFIDENCE)
+    return median(values), float(interval.low), float(interval.high)

@@ -23,6 +23,7 @@ COMMANDS = {
     'export': 'write the student of a checkpoint as a plain model',
     'print_config': 'print a config with its bases and options resolved',
     'browse_dataset': 'draw a batch as the student gets it, and as each teacher does',
+    'benchmark_step': 'time the steps of distillers against their networks alone',
     'flops': 'parameters, FLOPs and latency of students and teachers',
     'analyze': 'draw what networks learned, and write a page of it',
     'early_exit': 'measure what each exit of a network costs and gets right',

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         logged = curves(study, folders(study, args))
         section = study_section(study, Path(args.config).stem, logged)
         print(section.said)
-        print(write_report(args.out / 'report.html', title, [section]))
+        command = ['analyze', *(sys.argv[1:] if argv is None else argv)]
+        print(write_report(args.out / 'report.html', title, [section], command))
         return
     picture = known[args.picture](study, **options)
     print(picture.caption)

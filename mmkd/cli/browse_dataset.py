@@ -15,14 +15,13 @@ from typing import Any
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from mmengine.config import Config, DictAction
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 import mmkd  # noqa: F401  (safe loading)
-from mmkd.analysis.picture import is_bgr, pixels
+from mmkd.analysis.picture import draw_boxes, is_bgr, pixels
 from mmkd.engine.config import read_config
 from mmkd.registry import MODELS
 
@@ -39,18 +38,17 @@ def views(model: nn.Module, batch: dict) -> Iterator[tuple[str, nn.Module, Tenso
 
 def draw_truth(axes: Axes, sample: Any, classes: Sequence[str], scale: tuple[float, float]) -> str:
     """Draw boxes, if there are any; return what to write below the picture."""
-    truth = getattr(sample, 'gt_instances', None)
-    if truth is None:
-        labels = getattr(sample, 'gt_label', None)
-        return '' if labels is None else ', '.join(name(classes, i) for i in labels.tolist())
-    if 'bboxes' not in truth:
+    truth, labels = (getattr(sample, key, None) for key in ('gt_instances', 'gt_label'))
+    has_boxes = truth is not None and 'bboxes' in truth
+    # An image that is marked has a class all the same (MarkUnlabelled).
+    if getattr(sample, 'unlabelled', False) or (labels is None and not has_boxes):
         return 'no labels'
+    if not has_boxes:
+        return ', '.join(name(classes, i) for i in labels.tolist())
     height, width = scale
     boxes = getattr(truth.bboxes, 'tensor', truth.bboxes)
-    for (x1, y1, x2, y2), label in zip(boxes.tolist(), truth.labels.tolist(), strict=True):
-        corner, size = (x1 * width, y1 * height), ((x2 - x1) * width, (y2 - y1) * height)
-        axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor='tab:orange'))
-        axes.text(*corner, name(classes, label), fontsize=7, color='tab:orange', va='bottom')
+    boxes = boxes.cpu().numpy() * (width, height, width, height)
+    draw_boxes(axes, boxes, [name(classes, label) for label in truth.labels.tolist()])
     return f'{len(boxes)} boxes'
 
 

@@ -12,6 +12,8 @@ from mmengine.config import Config
 from mmengine.registry import OPTIMIZERS
 
 from mmkd.build import check_arguments
+from mmkd.distillers import OfflineDistiller
+from mmkd.publish import distiller
 
 #: Key to the least integer that it may be, where it is set.
 _INTEGERS = {
@@ -34,6 +36,11 @@ _DICTS = {
     'optim_wrapper': "optimizer=dict(type='SGD', lr=...)",
 }
 
+#: Strategies of MMEngine with which a distiller trains.
+_STRATEGIES = ('SingleDeviceStrategy', 'DDPStrategy', 'FSDPStrategy')
+#: Hooks that compute with the model, or average its weights, past what shards them.
+_NEED_WHOLE_MODELS = ('EMAHook', 'GradientShareHook', 'PretrainHook')
+
 
 def _leaves(value: Any, key: str = '') -> Iterator[tuple[str, Any]]:
     """Every key that holds no dict or list, with what it holds."""
@@ -55,8 +62,9 @@ def check_training_config(cfg: Config, name: str) -> None:
         name (str): Its file, for messages.
 
     Raises:
-        ValueError: If a key is missing, holds something else than a dict, or a number is not
-            finite or too small, or compile is what torch cannot do here.
+        ValueError: If a key is missing, holds something else than a dict, a number is not finite
+            or too small, compile is what torch cannot do here, or a distiller does not train under
+            the strategy.
         TypeError: If compile has an argument that torch.compile has not.
     """
     for key, example in _DICTS.items():
@@ -82,7 +90,44 @@ def check_training_config(cfg: Config, name: str) -> None:
             continue
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError(f'{name}: {key}={value!r}, expected an integer of {least} or more')
+    if cfg.get('strategy') is not None and distiller(cfg) is not None:
+        _check_strategy(cfg, name)
     _check_compile(cfg.get('compile'), name)
+
+
+def _check_strategy(cfg: Config, name: str) -> None:
+    """Refuse a strategy that would be ignored, or under which a distiller does not train."""
+    kind = _name(cfg.strategy)
+    if cfg.get('runner_type') is None:
+        raise ValueError(
+            f"{name}: strategy is read by MMEngine's FlexibleRunner alone; add "
+            "runner_type='FlexibleRunner', or remove strategy"
+        )
+    if kind not in _STRATEGIES:
+        raise ValueError(
+            f'{name}: strategy.type={kind!r} has not been tried with distillers, and a student is '
+            f'published from a whole checkpoint; take one of {", ".join(_STRATEGIES)}'
+        )
+    if kind != 'FSDPStrategy':
+        return
+    hooks = [*cfg.get('default_hooks', {}).values(), *(cfg.get('custom_hooks') or ())]
+    for hook in {_name(hook) for hook in hooks} & {*_NEED_WHOLE_MODELS}:
+        raise ValueError(
+            f'{name}: {hook} needs the whole model in every process, and strategy.type='
+            "'FSDPStrategy' leaves a shard there; remove the hook, or the strategy"
+        )
+    units = (cfg.strategy.get('model_wrapper') or {}).get('auto_wrap_policy')
+    if units is not None and not issubclass(distiller(cfg), OfflineDistiller):
+        raise ValueError(
+            f'{name}: strategy.model_wrapper.auto_wrap_policy={units!r} makes units of networks '
+            f'into which a {distiller(cfg).__name__} calls past their forward; remove it'
+        )
+
+
+def _name(cfg: Any) -> str | None:
+    """The type of a config, without a scope."""
+    kind = cfg.get('type') if isinstance(cfg, Mapping) else None
+    return kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', None)
 
 
 def _check_compile(given: Any, name: str) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -60,28 +61,15 @@ def demo_runs(name: str, seeds: Iterable[int], folder: Path) -> dict[str, list[R
     return found
 
 
-def draw(name: str, runs: dict[str, list[Run]]) -> list[Picture]:
-    """Curves and, of detectors, what the first seed's students find."""
+def draw(name: str, runs: dict[str, list[Run]]) -> Picture:
+    """The curves of one demo."""
     scalars = {role: [read_scalars(run.folder) for run in runs[role]] for role in ROLES}
     figure = draw_curves(scalars, _matrix(name).metrics[0].key, COLORS)
     caption = 'Mean over seeds, in a band of their range.'
-    drawn = [Picture(f'{name}_curves', 'Curves', figure, caption)]
-    if name == 'scenes':
-        from mmkd.analysis.comparison import draw_detections
-
-        student, distilled = runs['student'][0], runs['distilled'][0]
-        models = {
-            'student': (student.folder / f'{student.row.name}.py', student.checkpoint),
-            # Published: a plain model, without teacher and distiller.
-            'distilled': (distilled.folder / 'student.py', distilled.folder / 'student.pth'),
-        }
-        caption = 'Test scenes on which the two differ most in how many digits they find.'
-        figure = draw_detections(models)
-        drawn.append(Picture('scenes_detections', 'Detections', figure, caption))
-    return drawn
+    return Picture(f'{name}_curves', 'Curves', figure, caption)
 
 
-def section(name: str, runs: dict[str, list[Run]], drawn: list[Picture]) -> Section:
+def section(name: str, runs: dict[str, list[Run]], logged: Picture) -> Section:
     """The part of the report on one demo: the first seed's networks beside their teacher."""
     teacher, student, distilled = (runs[role][0] for role in ROLES)
     study = read_study(
@@ -90,8 +78,7 @@ def section(name: str, runs: dict[str, list[Run]], drawn: list[Picture]) -> Sect
         [('student', student.row.config, str(student.checkpoint))],
         {distilled.row.teacher_key: str(teacher.checkpoint)},
     )
-    found = study_section(study, f'{name}, seed {distilled.seed}', drawn[0])
-    return replace(found, pictures=[*drawn, *found.pictures[1:]])
+    return study_section(study, f'{name}, seed {distilled.seed}', logged)
 
 
 def _range(values: Sequence[float]) -> str:
@@ -159,14 +146,16 @@ def main(argv: Sequence[str] | None = None) -> None:
             for role, some in runs[name].items()
         }
     (args.work_dir / 'results.json').write_text(json.dumps(results, indent=2))
-    print(f'\n{report(results)}\n')
     figure = draw_bars({_label(name): metrics for name, metrics in results.items()}, COLORS)
     bars = Picture('bars', 'All seeds', figure, 'Mean over seeds, with their range.')
     pictures, sections = [bars], [Section('Results', tables=[table(results)], pictures=[bars])]
     for name in chosen:
-        drawn = draw(name, runs[name])
-        pictures += drawn
-        sections.append(section(name, runs[name], drawn))
-    for picture in pictures:
-        print(picture.save(args.work_dir))
-    print(write_report(args.work_dir / 'report.html', 'The demo of mmkd', sections))
+        logged = draw(name, runs[name])
+        sections.append(section(name, runs[name], logged))
+        differ = [p for p in sections[-1].pictures if p.name == 'differences']
+        pictures += [logged, *(replace(p, name=f'{name}_detections') for p in differ)]
+    files = [picture.save(args.work_dir) for picture in pictures]
+    command = ['demo', *(sys.argv[1:] if argv is None else argv)]
+    files.append(write_report(args.work_dir / 'report.html', 'The demo of mmkd', sections, command))
+    print(f'\n{report(results)}\n')
+    print('\n'.join(map(str, files)))

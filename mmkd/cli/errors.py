@@ -21,17 +21,20 @@ def is_explained(error: BaseException) -> bool:
     """Whether an error was raised by a ``raise`` statement, whose text is meant for the reader.
 
     An error of an operation (``None.x``, ``{}['key']``) is a bug, and so is one that a library
-    raises again while it handles such an error; ``raise ... from error`` explains what it handles.
-    An ``assert`` explains itself if it has a text, and :func:`_refusing` an error of a constructor.
+    raises again while it handles such an error; ``raise ... from error`` explains what it handles,
+    and so does an ImportError the import that failed: a package is not installed. An ``assert``
+    explains itself if it has a text, and :func:`_refusing` an error of a constructor.
     """
     if error.__traceback__ is None or (isinstance(error, AssertionError) and not error.args):
         return False
-    if _lacks_room(error) or _refusing(error) is not None:
+    if _lacks_room(error) or _lost_peer(error) or _refusing(error) is not None:
         return True
     frame, last = _frames(error)[-1]
     if frame.f_code.co_code[last] != dis.opmap['RAISE_VARARGS']:
         return False
     context = None if error.__suppress_context__ else error.__context__
+    if isinstance(error, ImportError) and isinstance(context, ImportError):
+        return True
     return context is None or is_explained(context)
 
 
@@ -64,12 +67,22 @@ def _lacks_room(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
+def _lost_peer(error: BaseException) -> bool:
+    """Whether gloo lost another process, which has its own reason."""
+    return isinstance(error, RuntimeError) and 'Connection closed by peer' in str(error)
+
+
 def sentence(error: BaseException) -> str:
     """The text of an error, on one line; ``KeyError`` shows its argument quoted otherwise."""
     if _lacks_room(error) and len(error.args) > 1:
         return (
             f'the disk is full ({error}); the last checkpoint is whole: make room and continue a '
             'training with --resume'
+        )
+    if _lost_peer(error):
+        return (
+            f'another process of this run has ended ({" ".join(str(error).split())}); see what it '
+            'said, on its machine'
         )
     text = str(error.args[0]) if len(error.args) == 1 else str(error)
     text = ' '.join(text.split()) or type(error).__name__

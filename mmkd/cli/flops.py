@@ -67,34 +67,49 @@ def cost(model: nn.Module, shape: Sequence[int]) -> dict[str, float]:
     )
 
 
+class _Shape(argparse.Action):
+    """One number of pixels, or two, as height and width."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        if len(values) > 2 or min(values) < 1:
+            parser.error(f'--shape {values}: give one positive number, or two')
+        namespace.shape = (values[0], values[-1])
+
+
+def add_shape_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of tools that run a config's networks on images without data."""
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs='+',
+        action=_Shape,
+        help='height and width of the image, or one number for both; by default that of training, '
+        'of the backbone, or 800 1280 for a detector and 224 for a classifier',
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE'
+    )
+
+
+def default_size(cfg: Config, network: nn.Module) -> tuple[int, int]:
+    """Height and width of images for a network of a config, where ``--shape`` says none."""
+    if not isinstance(network, ImageClassifier):
+        return 800, 1280
+    side = training_size(cfg)
+    return (side, side) if side else image_size(network) or (224, 224)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='config of a distiller or of a plain model')
-    parser.add_argument(
-        '--shape',
-        type=int,
-        nargs='+',
-        help='height and width of the image, or one number for both; by default that of training, '
-        'of the backbone, or 800 1280 for a detector and 224 for a classifier',
-    )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    add_shape_arguments(parser)
     args = parser.parse_args(argv)
-    if args.shape is not None and (len(args.shape) > 2 or min(args.shape) < 1):
-        parser.error(f'--shape {args.shape}: give one positive number, or two')
     cfg = read_config(args.config, 'CONFIG')
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    cfg.merge_from_dict(args.cfg_options)
     found = dict(networks(cfg))
-    first = next(iter(found.values()))
-    if args.shape is not None:
-        size = args.shape * 2 if len(args.shape) == 1 else args.shape
-    elif isinstance(first, ImageClassifier):
-        side = training_size(cfg)
-        size = (side, side) if side else image_size(first) or (224, 224)
-    else:
-        size = (800, 1280)
+    size = args.shape or default_size(cfg, next(iter(found.values())))
     rows = {name: cost(model, (3, *size)) for name, model in found.items()}
     print(f'{size[0]}x{size[1]}, {get_device()}')
     print(f'{"":12}{"M parameters":>14}{"GFLOPs":>10}{"ms":>10}')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import gc
 import inspect
 import os
 import os.path as osp
@@ -59,6 +60,7 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg = read_config(args.config, 'CONFIG')
     known = set(cfg) | set(inspect.signature(Runner.__init__).parameters)
     known |= {'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn', 'compile'}
+    known |= {'runner_type', 'strategy'}
     for option in args.cfg_options:
         key = option.split('.')[0]
         if key not in known:
@@ -105,3 +107,14 @@ def prepare_distributed(cfg: Config) -> None:
             find_unused_parameters=cfg.get('find_unused_parameters', False),
         ),
     )
+
+
+def leave_distributed() -> None:
+    """End gloo's threads after a run: the interpreter may abort at its end while they run.
+
+    Not after an error, where they may wait for another process.
+    """
+    if torch.distributed.is_initialized():
+        # A runner, which lies in cycles, holds the group.
+        gc.collect()
+        torch.distributed.destroy_process_group()

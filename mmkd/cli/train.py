@@ -17,6 +17,7 @@ from mmkd.cli.check import check_training_config
 from mmkd.cli.launch import (
     add_common_arguments,
     is_first_process,
+    leave_distributed,
     load_config,
     prepare_distributed,
 )
@@ -50,7 +51,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _use_mixed_precision(optim_wrapper: dict) -> None:
+def use_mixed_precision(optim_wrapper: dict) -> None:
+    """Write what ``--amp`` means on this machine into the config of an optimizer's wrapper.
+
+    Raises:
+        SystemExit: If it is not in bfloat16 without a GPU.
+    """
     if torch.cuda.is_available():
         optim_wrapper.type = 'AmpOptimWrapper'
         optim_wrapper.setdefault('loss_scale', 'dynamic')
@@ -68,7 +74,7 @@ def _use_mixed_precision(optim_wrapper: dict) -> None:
 def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
     """Write ``--amp``, ``--auto-scale-lr`` and ``--resume`` into the config."""
     if args.amp:
-        _use_mixed_precision(cfg.optim_wrapper)
+        use_mixed_precision(cfg.optim_wrapper)
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise SystemExit(
@@ -135,3 +141,4 @@ def train(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     train(parse_args(argv))
+    leave_distributed()

@@ -127,18 +127,40 @@ class Distiller(BaseModel, metaclass=ABCMeta):
             state_dict.update(self.state_dict())
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
+    def trained_networks(self) -> dict[str, nn.Module]:
+        """By name, the networks that are trained, each a model that could train alone.
+
+        The student, unless a distiller says otherwise.
+        """
+        return dict(student=self.student)
+
+    def scheduled_weights(self) -> dict[str, float]:
+        """What the weight of each term that has a schedule is now, by the term's name."""
+        return {}
+
+    def parse_losses(self, losses: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        """As MMEngine's; ``weight_<name>`` is logged too (:meth:`scheduled_weights`)."""
+        total, logged = super().parse_losses(losses)
+        weights = {f'weight_{name}': value for name, value in self.scheduled_weights().items()}
+        return total, {**logged, **weights}
+
     @abstractmethod
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Return the students' own losses and the distillation terms."""
 
 
-def check_num_classes(key: str, model: nn.Module, classes: Sequence[str] | None) -> None:
-    """Raise if a network predicts more or fewer classes than the data has."""
+def num_classes(model: nn.Module) -> set[int]:
+    """How many classes the heads of a network predict, of those that say it."""
     model = model.model if isinstance(model, MultiExitClassifier) else model
     owners = (model, getattr(model, 'roi_head', None))
     heads = [getattr(owner, name, None) for owner in owners for name in ('head', 'bbox_head')]
     stages = [stage for head in heads for stage in (head if _is_list(head) else [head])]
-    for found in {getattr(stage, 'num_classes', None) for stage in stages} - {None}:
+    return {getattr(stage, 'num_classes', None) for stage in stages} - {None}
+
+
+def check_num_classes(key: str, model: nn.Module, classes: Sequence[str] | None) -> None:
+    """Raise if a network predicts more or fewer classes than the data has."""
+    for found in num_classes(model):
         if classes and found != len(classes):
             raise ValueError(
                 f'{key} has a head of num_classes={found}, and the training data has '

@@ -257,6 +257,9 @@ class ConnectionDistiller(TermDistiller):
     def evaluated(cls, model: dict) -> dict:
         return {key: value for key, value in model.items() if key not in ('losses', 'teachers')}
 
+    def trained_networks(self) -> dict[str, nn.Module]:
+        return {STUDENT: self.student, TEACHER: self.teacher}
+
     def _check_names(self) -> None:
         for name in (STUDENT, TEACHER):
             if name in self.teachers:

@@ -143,6 +143,9 @@ class MutualDistiller(Distiller):
         """The first network, without exits."""
         return self.networks[0].model
 
+    def trained_networks(self) -> dict[str, nn.Module]:
+        return {f'net{index}': network for index, network in enumerate(self.networks, 1)}
+
     def _warm_started(self) -> nn.Module:
         # The first only: peers that start alike have little to teach each other.
         return self.networks[0]

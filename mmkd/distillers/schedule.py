@@ -62,6 +62,11 @@ class Schedule:
         if self.ramp not in _RAMPS:
             raise ValueError(f'{self.where}.ramp={self.ramp!r}, expected one of {list(_RAMPS)}')
 
+    @property
+    def varies(self) -> bool:
+        """Whether the weight is another at some time of a run."""
+        return bool(self.begin or self.warmup or self.end is not None)
+
     @torch.compiler.disable
     def factor(self) -> float:
         """Weight factor of the loss now; 0 outside of [begin, end).

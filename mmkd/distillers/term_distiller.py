@@ -274,6 +274,13 @@ class TermDistiller(BaseDistiller):
                 except ValueError as error:
                     raise ValueError(f'losses.{term.name}: {error}') from error
 
+    def scheduled_weights(self) -> dict[str, float]:
+        return {
+            term.name: term.factor() * self.losses[term.name].loss_weight
+            for term in self.terms
+            if term.varies
+        }
+
     def _active_terms(self) -> list[Term]:
         return [term for term in self.terms if term.factor()]
 

@@ -4,6 +4,7 @@ from .hooks import (
     CheckDataHook,
     CheckFiniteHook,
     CheckpointHook,
+    DeviceAugmentHook,
     EvaluateTeacherHook,
     GradientShareHook,
     PretrainHook,
@@ -12,13 +13,16 @@ from .hooks import (
     UncompiledOptimizerHook,
 )
 from .optim_wrapper import BFloat16OptimWrapper
+from .strategy import FSDPStrategy
 
 __all__ = [
     'BFloat16OptimWrapper',
     'CheckDataHook',
     'CheckFiniteHook',
     'CheckpointHook',
+    'DeviceAugmentHook',
     'EvaluateTeacherHook',
+    'FSDPStrategy',
     'GradientShareHook',
     'PretrainHook',
     'PublishStudentHook',

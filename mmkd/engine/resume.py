@@ -35,8 +35,9 @@ def prepare_resume(cfg: Config, latest: bool = False) -> list[str]:
             none can be read.
         pickle.UnpicklingError: If it holds what could run code.
     """
-    # A strategy (DeepSpeed, FSDP) has formats of its own.
-    if not cfg.get('resume') or cfg.get('strategy') is not None:
+    strategy = (cfg.get('strategy') or {}).get('type', '')
+    # They have formats of their own.
+    if not cfg.get('resume') or strategy in ('DeepSpeedStrategy', 'ColossalAIStrategy'):
         return []
     if cfg.get('load_from') is not None and not latest:
         try:

@@ -38,6 +38,7 @@ def has(cfg, key):
 NEW = (
     'train_dataloader.dataset.per_class',
     'train_dataloader.persistent_workers',
+    'default_hooks.device_augment.type',
     'model.objective.beta',
     'model.objective.gamma',
     'model.objective.schedules',

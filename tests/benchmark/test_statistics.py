@@ -5,7 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from mmkd.benchmark.statistics import mean_interval, paired_differences
+from mmkd.benchmark.statistics import (
+    MIN_ROUNDS,
+    mean_interval,
+    median_interval,
+    paired_differences,
+)
 
 
 def t_quantile(freedom):
@@ -44,3 +49,19 @@ def test_differences_are_of_the_same_seed_and_of_seeds_that_both_have():
     assert found == {0: 2.0, 1: 1.0}
     # Seeds that are far apart do not widen the interval of a gain.
     assert mean_interval(list(found.values()))[1] < mean_interval([50.0, 61.0])[1]
+
+
+@pytest.mark.parametrize('count', [6, 10, 21])
+def test_an_interval_of_the_median_is_the_tightest_pair_of_ranks_that_misses_it_rarely_enough(
+    count,
+):
+    values = np.random.default_rng(0).permutation(count).astype(float).tolist()
+    # Below the median lie as many values as tosses of a coin show heads.
+    tails = np.cumsum([math.comb(count, heads) for heads in range(count + 1)]) / 2**count
+    rank = np.flatnonzero(tails <= 0.025)[-1]
+    assert median_interval(values) == ((count - 1) / 2, rank, count - 1 - rank)
+
+
+def test_the_least_number_of_rounds_has_an_interval_and_one_less_has_none():
+    assert not math.isnan(median_interval(range(MIN_ROUNDS))[1])
+    assert math.isnan(median_interval(range(MIN_ROUNDS - 1))[1])

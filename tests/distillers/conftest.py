@@ -1,9 +1,11 @@
-"""Other detectors than the tiny Faster R-CNN, made from it."""
+"""Other detectors than the tiny Faster R-CNN, made from it, and steps in several processes."""
 
 import copy
 
 import pytest
+import torch
 from mmengine.config import ConfigDict
+from processes import run, shared_steps, step
 
 _ROI = dict(
     type='SingleRoIExtractor',
@@ -84,3 +86,29 @@ def retinanet(detector):
         max_per_img=10,
     )
     return cfg
+
+
+@pytest.fixture
+def assert_equals_one_process(tmp_path):
+    """Hold losses and gradients of a batch shared by processes against those of one process.
+
+    ``assert_equals_one_process(cases, processes=2)``: each case is a distiller's config, a batch of
+    as many images for every process, and a wrapper (:func:`processes.step`).
+    """
+
+    def check(cases, processes=2):
+        shared = run(shared_steps, cases, processes, tmp_path)
+        for (cfg, batch, wrapper), (their_losses, their_grads) in zip(cases, shared, strict=True):
+            losses, grads = step(cfg, batch)
+            case = f'{cfg["type"]} {wrapper}'
+            assert their_losses.keys() == losses.keys(), case
+            for name, value in losses.items():
+                close = pytest.approx(value.item(), rel=1e-4, abs=1e-6)
+                assert their_losses[name].item() == close, f'{case} {name}'
+            assert their_grads.keys() == grads.keys(), case
+            for name, grad in grads.items():
+                tolerance = 1e-4 * grad.abs().max().item() + 1e-7
+                close = torch.allclose(their_grads[name], grad, rtol=0, atol=tolerance)
+                assert close, f'{case} {name}'
+
+    return check

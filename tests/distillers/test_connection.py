@@ -546,3 +546,13 @@ def test_autocast_gives_finite_gradients(model, batch):
         loss = total(model(**batch, mode='loss'))
     loss.backward()
     assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_two_processes_equal_one(classifier, image_batch, assert_equals_one_process):
+    cfg = dict(
+        type='mmkd.ConnectionDistiller',
+        student=classifier,
+        teacher_generator=GENERATOR,
+        connections=dict(points=POINTS, transform=CONV),
+    )
+    assert_equals_one_process([(cfg, image_batch(8), wrapper) for wrapper in ('ddp', 'fsdp')])

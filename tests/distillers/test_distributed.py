@@ -1,59 +1,74 @@
-"""Two processes over gloo give the losses and gradients of one with the joint batch."""
+"""Several processes over gloo give the losses and gradients of one with the joint batch."""
 
 import copy
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 FC_CLS = 'roi_head.bbox_head.fc_cls'
-WORKER = Path(__file__).with_name('distributed_worker.py')
 
 
-def test_all_four_methods_equal_one_process(
-    detector, save_teacher, scene_batch, tmp_path, free_port
-):
-    # Nothing is drawn at random and both images have as many samples: every anchor and RoI counts.
+@pytest.fixture
+def detection(detector, save_teacher):
+    """A distiller of two-stage detectors with four methods, in which nothing is random."""
+    # All images have as many samples: every anchor and RoI counts.
     detector.train_cfg.rpn.sampler.update(num=10**6)
     detector.train_cfg.rcnn.sampler.update(num=10**6, add_gt_as_proposals=True)
     detector.train_cfg.rpn_proposal.update(nms=dict(type='nms', iou_threshold=1.0))
-    teacher = save_teacher(copy.deepcopy(detector))
-    terms = dict(
-        kd=dict(type='KLDivergenceLoss', student=FC_CLS, teacher=FC_CLS, loss_weight=20.0),
-        hint=dict(type='HintLoss', student='backbone.layer2', teacher='backbone.layer2'),
-        fgfi=dict(
-            type='FGFILoss',
-            student='neck',
-            teacher='neck',
-            anchor_generator=detector.rpn_head.anchor_generator,
+    return dict(
+        type='mmkd.DetectionDistiller',
+        student=detector,
+        teacher=save_teacher(copy.deepcopy(detector), name='detector.pth'),
+        # The terms alone: mmdet normalises the detector's own losses by each process's samples.
+        student_loss_weight=0.0,
+        losses=dict(
+            kd=dict(type='KLDivergenceLoss', student=FC_CLS, teacher=FC_CLS, loss_weight=20.0),
+            hint=dict(type='HintLoss', student='backbone.layer2', teacher='backbone.layer2'),
+            fgfi=dict(
+                type='FGFILoss',
+                student='neck',
+                teacher='neck',
+                anchor_generator=detector.rpn_head.anchor_generator,
+            ),
+            review=dict(type='ReviewKDLoss', student='neck', teacher='neck'),
         ),
-        review=dict(type='ReviewKDLoss', student='neck', teacher='neck'),
     )
-    batch = scene_batch(sizes=((96, 128), (96, 128)))
-    # Boxes of different sizes imitate different numbers of positions.
-    batch['data_samples'][1].gt_instances.bboxes[0] = torch.tensor([5.0, 5, 75, 85])
-    torch.save((detector, teacher, terms, batch), tmp_path / 'inputs.pth')
-    results = []
-    for processes in (1, 2):
-        out = tmp_path / f'{processes}.pth'
-        command = [sys.executable, '-m', 'torch.distributed.run', '--master_addr=127.0.0.1']
-        command += [
-            f'--master_port={free_port}',
-            f'--nproc_per_node={processes}',
-            WORKER,
-            tmp_path / 'inputs.pth',
-            out,
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr[-3000:]
-        results.append(torch.load(out))
-    (losses, grads), (two_losses, two_grads) = results
-    assert {'loss_kd', 'loss_hint', 'loss_fgfi', 'loss_review'} <= losses.keys()
-    for key, value in losses.items():
-        assert two_losses[key].item() == pytest.approx(value.item(), rel=1e-4, abs=1e-6), key
-    assert two_grads.keys() == grads.keys()
-    for name, grad in grads.items():
-        tolerance = 1e-4 * grad.abs().max().item() + 1e-7
-        assert torch.allclose(two_grads[name], grad, rtol=0, atol=tolerance), name
+
+
+@pytest.fixture
+def scenes(scene_batch):
+    def make(count):
+        batch = scene_batch(sizes=((96, 128),) * count)
+        # Boxes of different sizes imitate different numbers of positions.
+        batch['data_samples'][1].gt_instances.bboxes[0] = torch.tensor([5.0, 5, 75, 85])
+        return batch
+
+    return make
+
+
+@pytest.fixture
+def offline(classifier, save_teacher):
+    """A distiller of classifiers: the student's own loss, logits, maps with adapters, vectors."""
+    return dict(
+        type='mmkd.OfflineDistiller',
+        student=classifier,
+        teacher=save_teacher(copy.deepcopy(classifier), name='classifier.pth'),
+        losses=dict(
+            kd=dict(type='KLDivergenceLoss', student='head.fc', teacher='head.fc', tau=4.0),
+            hint=dict(type='HintLoss', student='backbone.layer1', teacher='backbone.layer1'),
+            vid=dict(type='VIDLoss', student='backbone.layer2', teacher='backbone.layer2'),
+            later=dict(type='HintLoss', student='backbone', teacher='backbone', begin=5),
+        ),
+    )
+
+
+@pytest.mark.parametrize('processes', [2, pytest.param(4, marks=pytest.mark.full)])
+def test_terms_equal_one_process(
+    detection, scenes, offline, image_batch, assert_equals_one_process, processes
+):
+    cases = [
+        (cfg, batch, wrapper)
+        for cfg, batch in ((detection, scenes(processes)), (offline, image_batch(8)))
+        for wrapper in ('ddp', 'fsdp', 'fsdp units')
+    ]
+    assert_equals_one_process(cases, processes)

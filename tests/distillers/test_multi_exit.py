@@ -2,9 +2,6 @@
 
 import copy
 import math
-import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +15,6 @@ from mmengine.runner import Runner
 from mmkd.registry import MODELS
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
-WORKER = Path(__file__).with_name('multi_exit_worker.py')
 
 EXIT = dict(tap='backbone.layer1', type='mmkd.LCTExit', in_channels=4, channels=(8,))
 OBJECTIVES = [
@@ -123,6 +119,7 @@ def test_a_schedule_weighs_the_terms_of_its_kind(classifier, image_batch):
         for name, value in expected.items():
             factor = math.exp(-5) if name.endswith('_kd') and epoch == 0 else 1
             assert found[name].item() == pytest.approx(factor * value.item(), rel=1e-5), name
+        assert scheduled.scheduled_weights() == dict(kd=math.exp(-5) if epoch == 0 else 1)
 
 
 def test_construction_leaves_running_statistics_alone(classifier):
@@ -144,23 +141,13 @@ def test_autocast_gives_finite_float32_losses(classifier, objective, image_batch
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_two_processes_equal_one(classifier, image_batch, tmp_path, free_port):
-    cfgs = [config(classifier.to_dict(), objective) for objective in OBJECTIVES[3:]]
-    batch = image_batch(8)
-    torch.save((cfgs, batch), tmp_path / 'inputs.pth')
-    command = [sys.executable, '-m', 'torch.distributed.run', '--master_addr=127.0.0.1']
-    command += [f'--master_port={free_port}', '--nproc_per_node=2']
-    command += [WORKER, tmp_path / 'inputs.pth', tmp_path / 'out.pth']
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    step = runpy.run_path(str(WORKER))['step']
-    for cfg, (two_losses, two_grads) in zip(cfgs, torch.load(tmp_path / 'out.pth'), strict=True):
-        losses, grads = step(cfg, batch)
-        for key, value in losses.items():
-            assert two_losses[key].item() == pytest.approx(value.item(), rel=1e-5), key
-        for name, grad in grads.items():
-            tolerance = 1e-4 * grad.abs().max().item() + 1e-7
-            assert torch.allclose(two_grads[name], grad, rtol=0, atol=tolerance), name
+def test_two_processes_equal_one(classifier, image_batch, assert_equals_one_process):
+    cases = [
+        (config(classifier, objective), image_batch(8), wrapper)
+        for objective in OBJECTIVES[3:]
+        for wrapper in ('ddp', 'fsdp')
+    ]
+    assert_equals_one_process(cases)
 
 
 def train(work_dir, objective, **kwargs):

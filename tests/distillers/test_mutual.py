@@ -1,8 +1,6 @@
 """Peers that are trained together."""
 
 import copy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,6 @@ from mmkd.distillers import MutualDistiller
 from mmkd.registry import MODELS
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
-WORKER = Path(__file__).with_name('mutual_worker.py')
 
 
 @pytest.fixture
@@ -234,26 +231,9 @@ def test_the_data_preprocessor_of_the_config_is_everyones(networks, objective):
         assert torch.equal(network.model.data_preprocessor.mean, model.data_preprocessor.mean)
 
 
-def test_two_processes_equal_one(networks, objective, image_batch, tmp_path, free_port):
-    torch.save((networks, objective, image_batch(8)), tmp_path / 'inputs.pth')
-    results = []
-    for processes in (1, 2):
-        out = tmp_path / f'{processes}.pth'
-        command = [sys.executable, '-m', 'torch.distributed.run', '--master_addr=127.0.0.1']
-        command += [f'--master_port={free_port}', f'--nproc_per_node={processes}']
-        done = subprocess.run(
-            [*command, WORKER, tmp_path / 'inputs.pth', out],
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        results.append(torch.load(out))
-    (losses, grads), (two_losses, two_grads) = results
-    assert two_losses == pytest.approx(losses, rel=1e-5)
-    assert two_grads.keys() == grads.keys()
-    for name, grad in grads.items():
-        assert torch.allclose(two_grads[name], grad, atol=1e-6), name
+def test_two_processes_equal_one(networks, objective, image_batch, assert_equals_one_process):
+    cfg = dict(type='mmkd.MutualDistiller', networks=networks, objective=objective)
+    assert_equals_one_process([(cfg, image_batch(8), wrapper) for wrapper in ('ddp', 'fsdp')])
 
 
 @pytest.fixture

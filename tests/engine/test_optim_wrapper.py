@@ -6,7 +6,7 @@ from mmengine.config import ConfigDict
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
-from mmkd.cli.train import _use_mixed_precision
+from mmkd.cli.train import use_mixed_precision
 from mmkd.engine import BFloat16OptimWrapper
 
 
@@ -28,7 +28,7 @@ def test_forward_is_in_bfloat16_and_weights_and_update_in_float32():
 @pytest.mark.skipif(torch.cuda.is_available(), reason='a GPU takes MMEngine’s wrapper')
 def test_amp_without_a_gpu_takes_it_in_place_of_what_the_config_has():
     optim = ConfigDict(type='AmpOptimWrapper', loss_scale=512.0, optimizer=dict(type='SGD', lr=1))
-    _use_mixed_precision(optim)
+    use_mixed_precision(optim)
     assert isinstance(build_optim_wrapper(nn.Linear(1, 1), optim), BFloat16OptimWrapper)
     with pytest.raises(SystemExit, match=r"optim_wrapper.dtype='float16'; set it to bfloat16"):
-        _use_mixed_precision(ConfigDict(type='AmpOptimWrapper', dtype='float16'))
+        use_mixed_precision(ConfigDict(type='AmpOptimWrapper', dtype='float16'))

@@ -1,16 +1,11 @@
-"""Losses that carry state: two processes over gloo equal one with the joint batch."""
-
-import subprocess
-import sys
-from pathlib import Path
+"""Losses that carry state: several processes over gloo equal one with the joint batch."""
 
 import pytest
 import torch
 from mmpretrain.structures import DataSample
+from processes import run, train_loss
 
 from mmkd.losses import CRDLoss, FactorTransferLoss, OFDLoss
-
-WORKER = Path(__file__).with_name('distributed_worker.py')
 
 
 def normal(*shape, seed):
@@ -18,9 +13,9 @@ def normal(*shape, seed):
     return torch.randn(*shape, dtype=torch.float64, generator=generator)
 
 
-@pytest.fixture
-def train(tmp_path, free_port):
-    """Train a loss in one process and in two; losses and state dicts of both runs.
+@pytest.fixture(params=[2, pytest.param(4, marks=pytest.mark.full)])
+def train(tmp_path, request):
+    """Train a loss in one process and in several; losses and state dicts of both runs.
 
     Every step is a joint batch: arguments of the loss, of which each process gets its share.
     """
@@ -28,18 +23,9 @@ def train(tmp_path, free_port):
     def train(loss, steps):
         torch.manual_seed(0)
         loss.build(steps[0]['student'], steps[0]['teacher'])
-        torch.save((loss.double(), steps), tmp_path / 'inputs.pth')
-        results = []
-        for processes in (1, 2):
-            out = tmp_path / f'{processes}.pth'
-            command = [sys.executable, '-m', 'torch.distributed.run', '--master_addr=127.0.0.1']
-            command += [f'--master_port={free_port}', f'--nproc_per_node={processes}']
-            command += [WORKER, tmp_path / 'inputs.pth', out]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-            assert done.returncode == 0, done.stderr[-3000:]
-            results.append(torch.load(out))
-        (losses, (state,)), (two_losses, two_states) = results
-        return losses, state, two_losses, two_states
+        inputs = (loss.double(), steps)
+        losses, (state,) = run(train_loss, inputs, 1, tmp_path)
+        return losses, state, *run(train_loss, inputs, request.param, tmp_path)
 
     return train
 
@@ -65,10 +51,10 @@ def test_crd_equals_one_process(train):
         for number, batch in enumerate(indices)
     ]
     loss = CRDLoss(num_data=9, embed_dims=4, num_negatives=6)
-    losses, state, two_losses, two_states = train(loss, steps)
-    assert two_losses == pytest.approx(losses)
-    for two_state in two_states:
-        assert_equal(two_state, state)
+    losses, state, their_losses, their_states = train(loss, steps)
+    assert their_losses == pytest.approx(losses)
+    for their_state in their_states:
+        assert_equal(their_state, state)
     assert state['labels'].tolist() == [0, 1, 2, 0, 1, 2, 0, 1, -1]
     assert state['log_normalizers'].isfinite().all()
     assert not torch.equal(state['student_embedding.weight'], loss.student_embedding.weight)
@@ -79,17 +65,17 @@ def test_ofd_margins_are_those_of_all_processes(train):
         dict(student=normal(4, 2, 3, 3, seed=i), teacher=normal(4, 3, 3, 3, seed=10 + i) - i)
         for i in range(2)
     ]
-    losses, state, two_losses, two_states = train(OFDLoss(loss_weight=1e-3), steps)
-    assert two_losses == pytest.approx(losses)
-    for two_state in two_states:
-        assert_equal(two_state, state)
+    losses, state, their_losses, their_states = train(OFDLoss(loss_weight=1e-3), steps)
+    assert their_losses == pytest.approx(losses)
+    for their_state in their_states:
+        assert_equal(their_state, state)
     assert (state['margin_relus.0.margin'] < -0.5).all()
 
 
 def test_factor_transfer_freezes_the_same_paraphraser_everywhere(train):
     steps = [dict(student=normal(4, 2, 3, 3, seed=0), teacher=normal(4, 4, 3, 3, seed=1))]
-    _, state, _, two_states = train(FactorTransferLoss(), steps)
-    assert_equal(*two_states)
+    _, state, _, their_states = train(FactorTransferLoss(), steps)
+    assert_equal(*their_states[:2])
     weight = 'paraphrasers.0.encoder.0.conv.weight'
-    assert two_states[0][weight].equal(state[weight])
-    assert two_states[0]['pretrained']
+    assert their_states[0][weight].equal(state[weight])
+    assert their_states[0]['pretrained']

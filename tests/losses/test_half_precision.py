@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from mmpretrain.structures import DataSample
+from terms import TERMS, build, labels, logits, one_map
 from torch.nn.functional import cross_entropy
 
 import mmkd.losses
@@ -14,96 +14,6 @@ BOUNDS = {torch.bfloat16: 4e-3, torch.float16: 1e-3}
 GRADIENT = 0.1
 #: The gradient of an absolute difference jumps where that does.
 SIGNS = dict(FactorTransferLoss=0.3)
-
-
-CLASSES, BINS, SIZES = 3, 5, [(8, 12), (4, 6), (2, 3)]
-ANCHORS = dict(
-    type='AnchorGenerator',
-    ratios=[1.0],
-    octave_base_scale=4,
-    scales_per_octave=1,
-    strides=[8, 16, 32],
-)
-ASSIGNER = dict(type='ATSSAssigner', topk=9)
-
-
-def normal(*shape, seed=0, scale=1.0):
-    generator = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(shape, generator=generator)
-
-
-def maps(seed, channels=8, sizes=((16, 16), (8, 8), (4, 4))):
-    return [normal(4, channels, *size, seed=seed) for size in sizes]
-
-
-def logits(seed, scale=3.0):
-    return normal(8, 10, seed=seed, scale=scale)
-
-
-def pairs(make):
-    """A teacher that a student resembles by half."""
-    teacher, other = make(0), make(1)
-    if isinstance(teacher, torch.Tensor):
-        return (teacher + other) / 2, teacher
-    return [(t + o) / 2 for t, o in zip(teacher, other, strict=True)], teacher
-
-
-def labels():
-    return [DataSample(metainfo=dict(sample_idx=i)).set_gt_label(i % 5) for i in range(8)]
-
-
-def dense(channels):
-    return lambda seed: [normal(2, channels, *size, seed=seed, scale=2.0) for size in SIZES]
-
-
-def vectors(seed):
-    return normal(8, 16, seed=seed)
-
-
-def one_map(seed):
-    return maps(seed)[1]
-
-
-def boxes():
-    student, teacher = pairs(lambda seed: normal(6, 4 * CLASSES, seed=seed))
-    return student, [teacher, normal(6, CLASSES + 1, seed=3)]
-
-
-def edges():
-    student, teacher = pairs(dense(4 * BINS))
-    return [dense(CLASSES)(5), student], teacher
-
-
-DENSE = dict(anchor_generator=ANCHORS, assigner=ASSIGNER)
-#: Arguments, sides, and whether there are data samples: of images, of scenes.
-TERMS = dict(
-    ABLoss=({}, pairs(maps), None),
-    AttentionTransferLoss=({}, pairs(maps), None),
-    BoxDistillationLoss=({}, boxes(), None),
-    CRDLoss=(dict(num_data=32, num_negatives=16), pairs(vectors), 'images'),
-    CWDLoss=({}, pairs(maps), None),
-    CorrelationCongruenceLoss=({}, pairs(vectors), None),
-    DISTLoss=({}, pairs(logits), None),
-    DKDLoss=({}, pairs(logits), 'images'),
-    FGDLoss=({}, pairs(dense(8)), 'scenes'),
-    FGFILoss=(dict(anchor_generator=ANCHORS), pairs(dense(8)), 'scenes'),
-    FSPLoss=({}, pairs(maps), None),
-    FactorTransferLoss=({}, pairs(one_map), None),
-    HintLoss=({}, pairs(maps), None),
-    KLDivergenceLoss=(dict(tau=4.0), pairs(logits), None),
-    LDLoss=(DENSE, edges(), 'scenes'),
-    LearnableEnsembleLoss=({}, ([logits(0), logits(1)],) * 2, 'images'),
-    MGDLoss=({}, pairs(maps), None),
-    NSTLoss=({}, pairs(maps), None),
-    OFDLoss=({}, pairs(maps), None),
-    PKDLoss=({}, pairs(maps), None),
-    PKTLoss=({}, pairs(vectors), None),
-    QualityFocalKDLoss=({}, pairs(dense(CLASSES)), 'scenes'),
-    RKDLoss=({}, pairs(vectors), None),
-    ReviewKDLoss=({}, pairs(maps), None),
-    SimilarityPreservingLoss=({}, pairs(maps), None),
-    VIDLoss=({}, pairs(maps), None),
-)
 EXITS = ['BEEDLoss', 'BYOTLoss', 'ExitCELoss', 'ExitKDLoss', 'ONELoss']
 
 
@@ -112,10 +22,6 @@ def cast(value, dtype):
     if isinstance(value, torch.Tensor):
         return value.detach().to(dtype)
     return [cast(item, dtype) for item in value]
-
-
-def cut(value):
-    return value[:2] if isinstance(value, torch.Tensor) else [cut(item) for item in value]
 
 
 def leaves(value):
@@ -127,7 +33,7 @@ def test_every_loss_is_here():
     terms = {n for n, c in exported.items() if issubclass(c, DistillLoss)} - {'DistillLoss'}
     exits = {n for n, c in exported.items() if issubclass(c, ExitLoss)} - {'ExitLoss'}
     assert (terms, exits) == (TERMS.keys(), set(EXITS))
-    # tests/losses/test_dcm.py has the only one that is left.
+    # What is left compares whole networks.
     left = exported.keys() - terms - exits - {'DistillLoss', 'ExitLoss'}
     assert [exported[name] for name in left] == [DCMLoss]
 
@@ -147,15 +53,9 @@ def evaluate(loss, student, teacher, samples, dtype):
 @pytest.mark.parametrize('dtype', BOUNDS, ids=['bf16', 'fp16'])
 @pytest.mark.parametrize('name', TERMS)
 def test_a_term_and_its_gradient_stay_near_float32(name, dtype, dense_batch):
-    arguments, (student, teacher), kind = TERMS[name]
+    _, (student, teacher), kind = TERMS[name]
     samples = dict(images=labels(), scenes=dense_batch).get(kind)
-    torch.manual_seed(0)
-    loss = getattr(mmkd.losses, name)(**arguments)
-    # As many rows as the dummy batch has images.
-    loss.build(cut(student), cut(teacher))
-    if name == 'FactorTransferLoss':
-        with loss.pretraining():
-            pass
+    loss = build(name)
     loss.eval()
     state = {key: value.clone() for key, value in loss.state_dict().items()}
     expected, gradient = evaluate(loss, student, teacher, samples, torch.float32)
@@ -185,3 +85,26 @@ def test_an_objective_stays_near_float32(name, dtype):
         found = loss(outputs, features, classify, features[0])
     for key, value in expected.items():
         assert found[key].item() == pytest.approx(value.item(), rel=BOUNDS[dtype]), key
+
+
+@pytest.mark.parametrize('dtype', BOUNDS, ids=['bf16', 'fp16'])
+def test_what_peers_minimise_stays_near_float32_with_its_gradient(dtype):
+    peers = [[logits(0), logits(1)], [logits(2), logits(3)]]
+
+    def classify(z):
+        return cross_entropy(z, torch.arange(8))
+
+    def compute(dtype):
+        networks = cast(peers, dtype)
+        sides = [z.requires_grad_() for z in leaves(networks)]
+        with torch.autocast('cpu', dtype, enabled=dtype != torch.float32):
+            losses = DCMLoss(tau=2.0)(networks, [classify] * 2)
+        assert {value.dtype for value in losses.values()} == {torch.float32}
+        grads = torch.autograd.grad(sum(losses.values()), sides)
+        return losses, torch.cat([grad.float().flatten() for grad in grads])
+
+    expected, gradient = compute(torch.float32)
+    found, half = compute(dtype)
+    for key, value in expected.items():
+        assert found[key].item() == pytest.approx(value.item(), rel=BOUNDS[dtype]), key
+    assert (half - gradient).norm() < GRADIENT * gradient.norm()

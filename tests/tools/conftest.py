@@ -14,6 +14,7 @@ import torch
 from forked import run_script
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from processes import PRELOADED
 
 from mmkd.publish import plain_model
 from mmkd.registry import MODELS
@@ -46,7 +47,7 @@ def tool(tmp_path_factory):
     from a server that has imported them, unless the environment or the folder are the test's.
     """
     processes = multiprocessing.get_context('forkserver')
-    processes.set_forkserver_preload(['mmkd', 'mmdet.apis', 'mmpretrain.apis', 'mmkd.cli.train'])
+    processes.set_forkserver_preload(PRELOADED)
     output = tmp_path_factory.mktemp('tool') / 'output.txt'
 
     def forked(script, args):

@@ -5,8 +5,10 @@ import re
 
 import cv2
 import pytest
+from matplotlib.figure import Figure
 from page import read_page
 
+from mmkd.analysis.picture import Picture
 from mmkd.analysis.report import Section
 from mmkd.cli import demo
 
@@ -82,7 +84,7 @@ def test_a_second_demo_runs_nothing_again(monkeypatch, tmp_path):
         for run in some:
             usage = dict(command=[], resumed=False, seconds=1)
             run.note(train=usage, test=usage, metrics={'accuracy/top1': 90.0}, date='2026-01-01')
-    monkeypatch.setattr(demo, 'draw', lambda *args: [])
+    monkeypatch.setattr(demo, 'draw', lambda *args: Picture('curves', 'Curves', Figure(), ''))
     monkeypatch.setattr(demo, 'section', lambda *args: Section('digits'))
     demo.main(['--only', 'digits', '--seeds', '1', '--work-dir', str(tmp_path)])
     found = json.loads((tmp_path / 'results.json').read_text())['digits']

@@ -3,6 +3,7 @@
 from .check_data import CheckDataHook
 from .check_finite import CheckFiniteHook
 from .checkpoint import CheckpointHook
+from .device_augment import DeviceAugmentHook
 from .evaluate_teacher import EvaluateTeacherHook
 from .gradient_share import GradientShareHook
 from .pretrain import PretrainHook
@@ -14,6 +15,7 @@ __all__ = [
     'CheckDataHook',
     'CheckFiniteHook',
     'CheckpointHook',
+    'DeviceAugmentHook',
     'EvaluateTeacherHook',
     'GradientShareHook',
     'PretrainHook',

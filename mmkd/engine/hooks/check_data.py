@@ -38,20 +38,20 @@ class CheckDataHook(Hook):
         model = unwrapped(runner)
         if hasattr(model, 'check_data'):
             dataset = runner.train_dataloader.dataset
-            found = {_is_labelled(part) for part in _parts(dataset)}
+            found = {_is_labelled(part) for part in parts(dataset)}
             labelled = 'some' if len(found) == 2 else 'all' if found == {True} else 'none'
             classes = getattr(dataset, 'metainfo', {}).get('classes')
             model.check_data(classes, len(dataset), labelled)
 
 
-def _parts(dataset: Any) -> Iterator[Any]:
+def parts(dataset: Any) -> Iterator[Any]:
     """The data sets that a wrapper has; a data set itself."""
     inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
     for part in inner:
         if part is None:
             yield dataset
         else:
-            yield from _parts(part)
+            yield from parts(part)
 
 
 def _is_labelled(dataset: Any) -> bool:

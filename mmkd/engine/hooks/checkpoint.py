@@ -82,7 +82,9 @@ class CheckpointHook(MMEngineCheckpointHook):
         check_resumable(checkpoint, source)
         model = unwrapped(runner)
         weights = {k.removeprefix('module.'): v for k, v in checkpoint['state_dict'].items()}
-        found = differences(model.state_dict(), weights)
+        # A process that has a shard knows no shapes.
+        own = getattr(getattr(runner, 'strategy', None), 'whole_state', None)
+        found = differences(own or model.state_dict(), weights)
         if found is not None:
             raise ValueError(
                 f'--resume: {source} does not fit the {type(model).__name__} of this config: '
