@@ -35,8 +35,8 @@ commands say, and R is that of each round: given is the median, with its 95 % co
 (by the order of the rounds' values, whatever their distribution). The interval is over the rounds
 of one run: another run, beside other work of the machine, can give an R outside of it. Times are
 medians too; one thread on a CPU is timed by what it takes of the processor, without its waiting for
-other processes. *MiB* is the most memory of tensors that a step holds beyond weights and the optimizer's
-buffers, of the distillation and of the largest of its networks on their own."""
+other processes. *MiB* is the most memory of tensors that a step holds beyond weights and the
+optimizer's buffers, of the distillation and of the largest of its networks on their own."""
 
 
 def ratios(seconds: Mapping[str, Sequence[float]]) -> list[float]:
