@@ -87,10 +87,12 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
             cfg.load_from = args.resume
 
 
-def add_checks(cfg: Config) -> None:
-    """Give the training of a distiller the hooks of mmkd's default runtime that check it."""
+def add_hooks(cfg: Config) -> None:
+    """Add the hooks of mmkd's default runtime that check a distiller, and what compiling needs."""
+    hooks = cfg.setdefault('default_hooks', {})
+    if cfg.get('compile') not in (None, False):
+        hooks.setdefault('uncompiled_optimizer', dict(type='mmkd.UncompiledOptimizerHook'))
     if distiller(cfg) is not None:
-        hooks = cfg.setdefault('default_hooks', {})
         hooks.setdefault('check_data', dict(type='mmkd.CheckDataHook'))
         hooks.setdefault('check_finite', dict(type='mmkd.CheckFiniteHook'))
 
@@ -126,7 +128,7 @@ def train(args: argparse.Namespace) -> None:
     cfg = load_config(args)
     check_training_config(cfg, args.config)
     apply_training_options(cfg, args)
-    add_checks(cfg)
+    add_hooks(cfg)
     prepare_distributed(cfg)
     with _work_dir_held(cfg):
         said = prepare_resume(cfg, latest=args.resume == 'auto')

@@ -10,6 +10,7 @@ from .hooks import (
     PretrainHook,
     PublishStudentHook,
     StepSeedHook,
+    UncompiledOptimizerHook,
 )
 from .optim_wrapper import BFloat16OptimWrapper
 from .strategy import FSDPStrategy
@@ -26,4 +27,5 @@ __all__ = [
     'PretrainHook',
     'PublishStudentHook',
     'StepSeedHook',
+    'UncompiledOptimizerHook',
 ]

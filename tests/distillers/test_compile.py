@@ -152,8 +152,9 @@ def test_a_compiled_detector_learns_the_same(detector, save_teacher, scene_batch
         review=NECK, kd=dict(type='KLDivergenceLoss', student=fc, teacher=fc, loss_weight=20.0)
     )
     cfg = detection(detector, save_teacher, losses)
-    compiler = check_training(cfg, scene_batch, 'aot_eager')
-    assert 28 in compiler.convs
+    compiler = check_training(cfg, scene_batch, 'eager')
+    # Backbone and neck of both have 28 convolutions.
+    assert compiler.convs.count(28) >= 2
 
 
 @pytest.mark.full

@@ -9,6 +9,7 @@ from .gradient_share import GradientShareHook
 from .pretrain import PretrainHook
 from .publish_student import PublishStudentHook
 from .step_seed import StepSeedHook
+from .uncompiled_optimizer import UncompiledOptimizerHook
 
 __all__ = [
     'CheckDataHook',
@@ -20,4 +21,5 @@ __all__ = [
     'PretrainHook',
     'PublishStudentHook',
     'StepSeedHook',
+    'UncompiledOptimizerHook',
 ]
