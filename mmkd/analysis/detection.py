@@ -27,6 +27,8 @@ _PARTS = {
 OF_CLASS = '_precision'
 #: Of more classes, those are drawn that differ most.
 _MOST = 20
+#: Of more letters, names of bars are turned.
+_MOST_LETTERS = 90
 #: Least score of a box that counts.
 SCORE = 0.3
 _RIGHT, _NEAR = 0.5, 0.1
@@ -155,21 +157,17 @@ def _bars(
     study: Study,
     form: str,
 ) -> None:
-    """Bars of each name beside each other, and over them how much the main one has more."""
+    """Bars of each name beside each other, and over the main one's its difference."""
     colors = {network.name: network.color for network in study.networks}
     width = 0.8 / len(values)
     for index, (name, heights) in enumerate(values.items()):
         places = np.arange(len(labels)) + (index - (len(values) - 1) / 2) * width
-        axes.bar(places, heights, width, color=colors[name], label=name)
-    if study.before is not None:
-        tops = np.max(list(values.values()), axis=0)
-        gains = np.subtract(values[study.main.name], values[study.before.name])
-        for place, (top, gain) in enumerate(zip(tops, gains, strict=True)):
-            said = format(gain, form)
-            axes.annotate(
-                said, (place, top), (0, 2), textcoords='offset points', ha='center', fontsize=8
-            )
-    turned = max(map(len, labels)) > 8 and len(labels) > 6
+        bars = axes.bar(places, heights, width, color=colors[name], label=name)
+        if study.before is not None and name == study.main.name:
+            gains = np.subtract(heights, values[study.before.name])
+            axes.bar_label(bars, [format(gain, form) for gain in gains], padding=2, fontsize=8)
+    longest = max(len(line) for label in labels for line in label.split('\n'))
+    turned = longest * len(labels) > _MOST_LETTERS
     axes.set_xticks(range(len(labels)), labels, rotation=90 if turned else 0)
     axes.spines[['top', 'right']].set_visible(False)
 
@@ -205,11 +203,11 @@ def draw_precision(study: Study) -> Picture:
             _bars(axes, labels, values, study, '+.1f')
     left.set(ylabel='AP (%)', title='By IoU and size')
     right.set(title='By class')
-    left.legend(fontsize='small')
+    figure.legend(*left.get_legend_handles_labels(), loc='outside upper right', ncols=len(metrics))
     ap = {name: 100 * scores['bbox_mAP'] for name, scores in metrics.items()}
     sentence = ', '.join(f'{name} {value:.1f}' for name, value in ap.items())
     if before != main:
-        sentence += f'; over the bars, {main} less {before}'
+        sentence += f'; over the bars of {main}, the difference from {before}'
     if before != main and shown:
         best = max(gain, key=gain.get)
         sentence += (
@@ -236,10 +234,11 @@ def draw_errors(study: Study) -> Picture:
     values = {name: [count[kind] for kind in KINDS] for name, count in counts.items()}
     _bars(axes, [kind.replace(' and ', '\nand ') for kind in KINDS], values, study, '+d')
     axes.set(ylabel='boxes, or objects missed')
-    axes.legend(fontsize='small')
+    figure.legend(loc='outside upper right', ncols=len(values))
     main, before = study.main.name, study.before
-    sentence = ''
+    sentence = compared = ''
     if before is not None:
+        compared = f'; over the bars of {main}, the difference from {before.name}'
         more = {kind: counts[main][kind] - counts[before.name][kind] for kind in KINDS}
         said = [
             f'{counts[main][kind]} of {main} against {counts[before.name][kind]} are "{kind}"'
@@ -253,6 +252,6 @@ def draw_errors(study: Study) -> Picture:
         'What is found and what goes wrong',
         figure,
         f'Boxes with a score of {SCORE} or more, by kind (right from an IoU of 0.5 on; near from '
-        f'0.1 on), and objects that no box is near.{sentence}',
+        f'0.1 on), and objects that no box is near{compared}.{sentence}',
         counts,
     )
