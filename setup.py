@@ -73,5 +73,7 @@ setup(
         'timm': read_requirements('timm.txt'),
         # pytorch-grad-cam, for `mmkd analyze cam`.
         'analysis': read_requirements('analysis.txt'),
+        # For TensorboardVisBackend of MMEngine (docs/howto/logs.md).
+        'tensorboard': read_requirements('tensorboard.txt'),
     },
 )

@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 _PATH = re.compile(
@@ -148,6 +149,7 @@ class Taps:
         >>> feature = record['backbone.layer2']
     """
 
+    @torch.compiler.disable
     def __init__(
         self,
         model: nn.Module,
@@ -167,6 +169,7 @@ class Taps:
         self._records: dict[str, list[tuple[Any, list[tuple[Tensor, int]]]]] = {}
         self._undo: list[Callable[[], object]] = []
 
+    @torch.compiler.disable
     def __enter__(self) -> Taps:
         for path, tap in self._taps.items():
             module, called = self._modules[path], partial(self._called, tap)
@@ -182,9 +185,9 @@ class Taps:
             self._undo.append(_wrap(module, before=called))
         return self
 
-    def __exit__(self, error: type[BaseException] | None, *exc_info: object) -> bool:
+    @torch.compiler.disable
+    def __exit__(self, *exc_info: object) -> None:
         _undo(self._undo)
-        return error is _AllReached and self._left == 0
 
     def _called(self, tap: Tap, value: Any) -> Any:
         self._keep(tap.path, tap.pick(value))
@@ -195,8 +198,11 @@ class Taps:
         return value
 
     def _keep(self, path: str, value: Any) -> None:
-        # Tensors of torch.inference_mode have no version.
-        versions = [(t, t._version) for t in tensors(value) if not t.is_inference()]
+        versions = []
+        # A compiled forward knows no versions: that of the dummy images is never compiled. Nor do
+        # tensors of torch.inference_mode.
+        if not torch.compiler.is_compiling():
+            versions = [(t, t._version) for t in tensors(value) if not t.is_inference()]
         self._records.setdefault(path, []).append((value, versions))
 
     @property
@@ -209,6 +215,7 @@ class Taps:
         """How often the module of each tap ran."""
         return {path: len(records) for path, records in self._records.items()}
 
+    @torch.compiler.disable
     def __getitem__(self, path: str) -> Any:
         """Return what was tapped at ``path``; of a module that ran several times, a list.
 
@@ -301,6 +308,13 @@ class Additions:
                 f'{path!r}, {type(output).__name__ if found is None else tuple(found)}'
             )
         return output + summand
+
+
+def until_reached(forward: Callable[..., object], *args: Any) -> None:
+    """Call ``forward``, which a :class:`Taps` opened with ``stop=True`` may end early."""
+    # In a frame of its own, which torch.compile sees whole.
+    with suppress(_AllReached):
+        forward(*args)
 
 
 def _same(value: Any) -> Any:

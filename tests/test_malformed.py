@@ -249,6 +249,9 @@ RUN = [
     ("param_scheduler = dict(_delete_=True, type='Nope')", r'Nope is not in the .*scheduler regis'),
     ("randomness = dict(seed='a')", r"randomness\.seed='a', expected an integer of 0 or more"),
     ("load_from = 'nope.pth'", r'nope\.pth'),
+    ('compile = 3', r'compile=3, expected True, False or a dict'),
+    ("compile = dict(bakend='eager')", r"compile\.bakend='eager' is unknown: .*nearest: backend"),
+    ("compile = dict(backend='nope')", r"compile\.backend='nope' is unknown, expected one"),
 ]
 #: Options of the command line, with the same config.
 OPTIONS = [
@@ -295,6 +298,12 @@ def trained(tmp_path, never_steps):
 @pytest.mark.parametrize(('line', 'pattern'), RUN)
 def test_training_refuses(trained, line, pattern):
     check_sentence(trained(line), pattern)
+
+
+def test_compiling_needs_a_compiler(trained, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(torch._inductor.config.cpp, 'cxx', (None, 'no-compiler'))
+    check_sentence(trained('compile = True'), r'compile=True .* no compiler no-compiler; install')
 
 
 @pytest.mark.parametrize(('options', 'pattern'), OPTIONS)

@@ -38,12 +38,13 @@ def views(model: nn.Module, batch: dict) -> Iterator[tuple[str, nn.Module, Tenso
 
 def draw_truth(axes: Axes, sample: Any, classes: Sequence[str], scale: tuple[float, float]) -> str:
     """Draw boxes, if there are any; return what to write below the picture."""
-    truth = getattr(sample, 'gt_instances', None)
-    if truth is None:
-        labels = getattr(sample, 'gt_label', None)
-        return '' if labels is None else ', '.join(name(classes, i) for i in labels.tolist())
-    if 'bboxes' not in truth:
+    truth, labels = (getattr(sample, key, None) for key in ('gt_instances', 'gt_label'))
+    has_boxes = truth is not None and 'bboxes' in truth
+    # An image that is marked has a class all the same (MarkUnlabelled).
+    if getattr(sample, 'unlabelled', False) or (labels is None and not has_boxes):
         return 'no labels'
+    if not has_boxes:
+        return ', '.join(name(classes, i) for i in labels.tolist())
     height, width = scale
     boxes = getattr(truth.bboxes, 'tensor', truth.bboxes)
     boxes = boxes.cpu().numpy() * (width, height, width, height)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.registry import OPTIMIZERS
 
+from mmkd.build import check_arguments
 from mmkd.distillers import OfflineDistiller
 from mmkd.publish import distiller
 
@@ -60,7 +63,9 @@ def check_training_config(cfg: Config, name: str) -> None:
 
     Raises:
         ValueError: If a key is missing, holds something else than a dict, a number is not finite
-            or too small, or a distiller does not train under the strategy.
+            or too small, compile is what torch cannot do here, or a distiller does not train under
+            the strategy.
+        TypeError: If compile has an argument that torch.compile has not.
     """
     for key, example in _DICTS.items():
         if not isinstance(cfg.get(key), Mapping):
@@ -87,6 +92,7 @@ def check_training_config(cfg: Config, name: str) -> None:
             raise ValueError(f'{name}: {key}={value!r}, expected an integer of {least} or more')
     if cfg.get('strategy') is not None and distiller(cfg) is not None:
         _check_strategy(cfg, name)
+    _check_compile(cfg.get('compile'), name)
 
 
 def _check_strategy(cfg: Config, name: str) -> None:
@@ -122,3 +128,32 @@ def _name(cfg: Any) -> str | None:
     """The type of a config, without a scope."""
     kind = cfg.get('type') if isinstance(cfg, Mapping) else None
     return kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', None)
+
+
+def _check_compile(given: Any, name: str) -> None:
+    """Refuse here what torch.compile would refuse in the first step."""
+    if given is None or given is False:
+        return
+    options = {} if given is True else given
+    if not isinstance(options, Mapping):
+        raise ValueError(
+            f'{name}: compile={given!r}, expected True, False or a dict of what torch.compile '
+            "takes, such as compile=dict(backend='inductor')"
+        )
+    check_arguments('compile', torch.compile, options)
+    backend, known = options.get('backend', 'inductor'), torch.compiler.list_backends(())
+    if isinstance(backend, str) and backend not in known:
+        raise ValueError(
+            f'{name}: compile.backend={backend!r} is unknown, expected one of {", ".join(known)}'
+        )
+    if backend != 'inductor' or torch.cuda.is_available():
+        return
+    from torch._inductor.config import cpp
+
+    compilers = [command for command in cpp.cxx if command]
+    if not any(map(shutil.which, compilers)):
+        raise ValueError(
+            f'{name}: compile={given!r} makes C++ without a GPU, and there is no compiler '
+            f'{" or ".join(compilers)}; install one, name it in the environment variable CXX, or '
+            'train without compile'
+        )

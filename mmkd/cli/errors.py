@@ -21,8 +21,9 @@ def is_explained(error: BaseException) -> bool:
     """Whether an error was raised by a ``raise`` statement, whose text is meant for the reader.
 
     An error of an operation (``None.x``, ``{}['key']``) is a bug, and so is one that a library
-    raises again while it handles such an error; ``raise ... from error`` explains what it handles.
-    An ``assert`` explains itself if it has a text, and :func:`_refusing` an error of a constructor.
+    raises again while it handles such an error; ``raise ... from error`` explains what it handles,
+    and so does an ImportError the import that failed: a package is not installed. An ``assert``
+    explains itself if it has a text, and :func:`_refusing` an error of a constructor.
     """
     if error.__traceback__ is None or (isinstance(error, AssertionError) and not error.args):
         return False
@@ -32,6 +33,8 @@ def is_explained(error: BaseException) -> bool:
     if frame.f_code.co_code[last] != dis.opmap['RAISE_VARARGS']:
         return False
     context = None if error.__suppress_context__ else error.__context__
+    if isinstance(error, ImportError) and isinstance(context, ImportError):
+        return True
     return context is None or is_explained(context)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import atexit
 import difflib
 import gc
 import inspect
@@ -99,7 +98,6 @@ def prepare_distributed(cfg: Config) -> None:
     if cfg.launcher != 'pytorch' or torch.cuda.is_available():
         return
     torch.distributed.init_process_group('gloo')
-    atexit.register(_leave_process_group)
     cfg.setdefault(
         'model_wrapper_cfg',
         dict(
@@ -111,9 +109,12 @@ def prepare_distributed(cfg: Config) -> None:
     )
 
 
-def _leave_process_group() -> None:
-    """End gloo's threads: the interpreter may abort at its end while they run."""
-    # A runner, which lies in cycles, holds the group.
-    gc.collect()
+def leave_distributed() -> None:
+    """End gloo's threads after a run: the interpreter may abort at its end while they run.
+
+    Not after an error, where they may wait for another process.
+    """
     if torch.distributed.is_initialized():
+        # A runner, which lies in cycles, holds the group.
+        gc.collect()
         torch.distributed.destroy_process_group()

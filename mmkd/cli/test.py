@@ -14,7 +14,12 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmkd.cli.launch import add_common_arguments, load_config, prepare_distributed
+from mmkd.cli.launch import (
+    add_common_arguments,
+    leave_distributed,
+    load_config,
+    prepare_distributed,
+)
 from mmkd.plain import leave_out_strategy
 from mmkd.publish import (
     distiller,
@@ -54,8 +59,8 @@ def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
             hook.update(enable=True, out_dir=osp.join(cfg.work_dir, args.show_dir))
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_args(argv)
+def test(args: argparse.Namespace) -> None:
+    """Evaluate ``args.checkpoint`` as the other arguments say."""
     cfg = load_config(args)
     state_dict, _ = read_checkpoint(args.checkpoint, 'CHECKPOINT')
     keep_exits = has_exits(cfg, state_dict)
@@ -77,3 +82,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     load_plain(runner.model, state_dict, f'CHECKPOINT {args.checkpoint}')
     runner.test()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    test(parse_args(argv))
+    leave_distributed()

@@ -17,6 +17,7 @@ from mmkd.cli.check import check_training_config
 from mmkd.cli.launch import (
     add_common_arguments,
     is_first_process,
+    leave_distributed,
     load_config,
     prepare_distributed,
 )
@@ -138,3 +139,4 @@ def train(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     train(parse_args(argv))
+    leave_distributed()

@@ -134,6 +134,16 @@ class Distiller(BaseModel, metaclass=ABCMeta):
         """
         return dict(student=self.student)
 
+    def scheduled_weights(self) -> dict[str, float]:
+        """What the weight of each term that has a schedule is now, by the term's name."""
+        return {}
+
+    def parse_losses(self, losses: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        """As MMEngine's; ``weight_<name>`` is logged too (:meth:`scheduled_weights`)."""
+        total, logged = super().parse_losses(losses)
+        weights = {f'weight_{name}': value for name, value in self.scheduled_weights().items()}
+        return total, {**logged, **weights}
+
     @abstractmethod
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Return the students' own losses and the distillation terms."""

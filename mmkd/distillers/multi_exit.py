@@ -130,6 +130,10 @@ class MultiExitDistiller(BaseDistiller):
             outputs = self.student.outputs(inputs)
         return outputs, record[self.tap]
 
+    def scheduled_weights(self) -> dict[str, float]:
+        """The factor of the weights of each kind of terms that has a schedule, by the kind."""
+        return {schedule.kind: schedule.factor() for schedule in self.schedules}
+
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Return the objective's terms."""
         outputs, shared = self._outputs(inputs)

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
+import torch
 from mmengine.logging import MessageHub
 
 
@@ -61,6 +62,12 @@ class Schedule:
         if self.ramp not in _RAMPS:
             raise ValueError(f'{self.where}.ramp={self.ramp!r}, expected one of {list(_RAMPS)}')
 
+    @property
+    def varies(self) -> bool:
+        """Whether the weight is another at some time of a run."""
+        return bool(self.begin or self.warmup or self.end is not None)
+
+    @torch.compiler.disable
     def factor(self) -> float:
         """Weight factor of the loss now; 0 outside of [begin, end).
 

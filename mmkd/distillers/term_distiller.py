@@ -13,7 +13,7 @@ from mmkd.build import is_shape
 from mmkd.losses.base import upcast
 from mmkd.models.image_shape import dry, first_fit, image_shapes
 from mmkd.models.multi_exit import evaluating
-from mmkd.taps import Taps, parse, tensors
+from mmkd.taps import Taps, parse, tensors, until_reached
 
 from .base import BaseDistiller
 from .teacher import Teacher
@@ -151,7 +151,7 @@ class TermDistiller(BaseDistiller):
             records[name] = Taps(teacher.model, paths, calls, stop=True, **given)
             with torch.no_grad(), teacher.precision(inputs.device), records[name]:
                 batch = teacher.renormalize(inputs, data_samples)
-                self._run_teacher(teacher, paths, batch, data_samples, student)
+                until_reached(self._run_teacher, teacher, paths, batch, data_samples, student)
         return records
 
     def _sides(self, term: Term, student: Taps, teachers: dict[str, Taps]) -> tuple[Any, Any]:
@@ -273,6 +273,13 @@ class TermDistiller(BaseDistiller):
                     loss.check_data(length)
                 except ValueError as error:
                     raise ValueError(f'losses.{term.name}: {error}') from error
+
+    def scheduled_weights(self) -> dict[str, float]:
+        return {
+            term.name: term.factor() * self.losses[term.name].loss_weight
+            for term in self.terms
+            if term.varies
+        }
 
     def _active_terms(self) -> list[Term]:
         return [term for term in self.terms if term.factor()]

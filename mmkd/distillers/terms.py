@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from mmengine.logging import MessageHub
 from mmengine.model import ModuleDict
 from torch import Tensor, nn
@@ -60,6 +61,7 @@ class Term(Schedule):
         """The name under which the term is logged."""
         return f'loss_{self.name}'
 
+    @torch.compiler.disable
     def factor(self) -> float:
         """As :meth:`Schedule.factor`.
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mmkd.registry import MODELS
 
 from .base import DistillLoss, Tapped, check_same_shape, fp32, paired
+from .utils import channels_last
 
 
 class AttentionBasedFusion(nn.Module):
@@ -41,23 +42,15 @@ class AttentionBasedFusion(nn.Module):
         self, feature: Tensor, residual: Tensor | None, out_size: torch.Size
     ) -> tuple[Tensor, Tensor]:
         """Return the map to compare, (N, out_channels, *out_size), and the next residual."""
-        x = self.reduce(feature)
+        x = self.reduce(channels_last(feature))
         if self.attention is not None:
             # The convolution of both, concatenated; of the residual before it is enlarged.
             own, deeper = self.attention.weight.chunk(2, dim=1)
-            bias = self.attention.bias
-            scores = _pointwise(residual, deeper, torch.zeros_like(bias))
-            scores = _resized(scores, x.shape[2:]) + _pointwise(x, own, bias)
-            weights = scores.sigmoid()
-            x = torch.addcmul(x * weights[:, :1], _resized(residual, x.shape[2:]), weights[:, 1:])
+            scores = _resized(F.conv2d(residual, deeper), x.shape[2:])
+            weights = (scores + F.conv2d(x, own, self.attention.bias)).sigmoid()
+            x = (x * weights[:, :1]).add_(_resized(residual, x.shape[2:]) * weights[:, 1:])
         x = _resized(x, out_size)
         return self.expand(x), x
-
-
-def _pointwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A 1x1 convolution; to so few channels as here, several times as fast."""
-    weight = weight.flatten(1).expand(len(x), -1, -1)
-    return torch.baddbmm(bias[:, None], weight, x.flatten(2)).unflatten(2, x.shape[2:])
 
 
 def _resized(x: Tensor, size: torch.Size) -> Tensor:

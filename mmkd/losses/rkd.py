@@ -83,9 +83,9 @@ class RKDLoss(DistillLoss):
     Shapes: (N, C_s) and (N, C_t). With several taps the losses add up. A batch of one has no
     relations: loss and gradient are zero.
 
-    Memory: some ``15 * N^3`` bytes, for C up to N, where the angles of a batch are at most 2^24
-    numbers (256 vectors). Of larger batches a few corners i at a time are compared, and again in
-    the backward pass: a fifth more time, and less than 1 GiB for 1,024.
+    Memory: some ``16 * N^3 + 8 * N^2 * C`` bytes, for C up to N, where the angles of a batch are at
+    most 2^24 numbers (256 vectors). Of larger batches a few corners i at a time are compared, and
+    again in the backward pass: a fifth more time, and less than 1 GiB for 1,024.
 
     Args:
         distance_weight (float): lambda_D. Defaults to 25.0, the paper's for CIFAR-100.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
@@ -199,3 +201,24 @@ def pad_boxes(data_samples: list) -> Tensor:
 def squared_error(student: Tensor, teacher: Tensor) -> Tensor:
     """Sum of ``(student - teacher)^2`` over an image, mean over images, in float32."""
     return F.mse_loss(student, teacher, reduction='sum') / len(teacher)
+
+
+class _ChannelsLast(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.layout = torch.contiguous_format if x.is_contiguous() else torch.channels_last
+        return x.contiguous(memory_format=torch.channels_last)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient.contiguous(memory_format=ctx.layout)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """The same map, (N, C, H, W), with the channels of a position side by side in memory.
+
+    What convolves it then takes less time, on a CPU with 1x1 kernels half of it. The gradient comes
+    back in the layout of ``x``, as that of other losses does; of two that differ the sum is slow,
+    and all that is before would go on in either layout.
+    """
+    return _ChannelsLast.apply(x)

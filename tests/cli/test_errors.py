@@ -39,6 +39,17 @@ def refused_while_handling_an_explained_one():
         raise TypeError('model.b: neither fits')  # noqa: B904
 
 
+def no_such_package():
+    try:
+        import no_such_package  # noqa: F401
+    except ImportError:
+        raise ImportError('Please run "pip install no_such_package"')  # noqa: B904
+
+
+def failed_import():
+    import no_such_package  # noqa: F401
+
+
 def failed_assertion():
     raise AssertionError  # as an assert without a text
 
@@ -51,13 +62,14 @@ def caught(function):
 
 
 @pytest.mark.parametrize(
-    'function', [explained, translated, refused_while_handling_an_explained_one]
+    'function',
+    [explained, translated, refused_while_handling_an_explained_one, no_such_package],
 )
 def test_a_raised_sentence_is_explained(function):
     assert is_explained(caught(function))
 
 
-@pytest.mark.parametrize('function', [bug, bug_raised_again, failed_assertion])
+@pytest.mark.parametrize('function', [bug, bug_raised_again, failed_import, failed_assertion])
 def test_a_bug_is_not(function):
     assert not is_explained(caught(function))
 
@@ -109,3 +121,17 @@ def test_under_torchrun_one_process_speaks_and_every_one_leaves_word(
     report('train', caught(explained))
     assert bool(capsys.readouterr().err) == (rank == '0')
     assert json.loads((tmp_path / 'error.json').read_text())['message'] == 'model.a=1; expected 2'
+
+
+def test_a_process_that_lost_another_points_there():
+    """Gloo's own message would blame whatever was being built."""
+
+    def lose():
+        raise RuntimeError('[transport/tcp/pair.cc:547] Connection closed by peer [10.0.0.2]:1')
+
+    with pytest.raises(RuntimeError) as lost:
+        lose()
+    assert is_explained(lost.value)
+    said = sentence(lost.value)
+    assert said.startswith('another process of this run has ended ([transport')
+    assert said.endswith('see what it said, on its machine')

@@ -6,10 +6,14 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 from matplotlib.image import imread
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from mmengine.structures import InstanceData
 from mmpretrain.models import ClsDataPreprocessor
+from mmpretrain.structures import DataSample
 
 from mmkd.cli import browse_dataset, export, flops, print_config
 from mmkd.engine.config import read_config
@@ -118,6 +122,27 @@ def test_boxes_of_a_detector_are_drawn(tmp_path, capsys):
     assert (picture.max(-1) - picture.min(-1)).max() > 0.5
     with pytest.raises(SystemExit):
         browse_dataset.main(['mmkd::demo/digits_kd.py', '--num', '0'])
+
+
+def test_images_without_labels_say_so():
+    axes = Figure().subplots()
+    boxes = InstanceData(bboxes=torch.ones(1, 4), labels=torch.tensor([1]))
+    plain = DataSample().set_gt_label(1)
+    marked = DataSample(metainfo=dict(unlabelled=True)).set_gt_label(1)
+    found = [
+        browse_dataset.draw_truth(axes, sample, ['a', 'b'], (1.0, 1.0))
+        for sample in (
+            plain,
+            DetDataSample(gt_instances=boxes),
+            DetDataSample(gt_instances=InstanceData(bboxes=torch.ones(0, 4), labels=torch.ones(0))),
+            marked,
+            DetDataSample(metainfo=dict(unlabelled=True), gt_instances=boxes),
+            DetDataSample(gt_instances=InstanceData()),
+            DataSample(),
+            None,
+        )
+    ]
+    assert found == ['b', '1 boxes', '0 boxes', *['no labels'] * 5]
 
 
 def test_published_weights_are_named_by_their_hash(tmp_path, capsys):

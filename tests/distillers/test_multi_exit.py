@@ -119,6 +119,7 @@ def test_a_schedule_weighs_the_terms_of_its_kind(classifier, image_batch):
         for name, value in expected.items():
             factor = math.exp(-5) if name.endswith('_kd') and epoch == 0 else 1
             assert found[name].item() == pytest.approx(factor * value.item(), rel=1e-5), name
+        assert scheduled.scheduled_weights() == dict(kd=math.exp(-5) if epoch == 0 else 1)
 
 
 def test_construction_leaves_running_statistics_alone(classifier):

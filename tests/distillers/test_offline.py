@@ -347,6 +347,20 @@ class TestSchedule:
         full, part = (m(**data, mode='loss')['loss_kd'].item() for m in (plain, warm))
         assert part == pytest.approx(0.3 * full, rel=1e-5)
 
+    def test_the_weight_of_a_term_that_has_one_is_logged(
+        self, hub, classifier, wide, save_teacher, image_batch
+    ):
+        kd = dict(type='KLDivergenceLoss', student='head.fc', teacher='head.fc', loss_weight=2.0)
+        losses = dict(steady=kd, warm=dict(kd, warmup=10), late=dict(kd, begin=5))
+        model = distiller(classifier, save_teacher(wide), losses=losses)
+        hub.update_info('epoch', 2)
+        data = model.data_preprocessor(image_batch(), True)
+        total, logged = model.parse_losses(model(**data, mode='loss'))
+        found = {name: value for name, value in logged.items() if 'weight' in name}
+        assert found == dict(weight_warm=pytest.approx(0.6), weight_late=0)
+        parts = [value for name, value in logged.items() if name.startswith('loss_')]
+        assert total.item() == pytest.approx(sum(map(float, parts)))
+
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16])
 def test_autocast_gives_finite_float32_terms(model, image_batch, dtype):

@@ -35,9 +35,17 @@ def runner(model):
     return SimpleNamespace(model=model, iter=0, message_hub=hub, optim_wrapper=wrapper)
 
 
+def measure(runner, batch):
+    """Let the hook see an iteration whose step is no more than the preprocessing."""
+    hook = GradientShareHook(interval=1)
+    hook.before_train_iter(runner, 0, batch)
+    runner.model.data_preprocessor(batch, True)
+    hook.after_train_iter(runner, 0, batch)
+
+
 def test_the_share_is_the_ratio_of_norms_of_separate_backwards(runner, image_batch):
     model = runner.model
-    GradientShareHook(interval=1).after_train_iter(runner, 0, image_batch())
+    measure(runner, image_batch())
     norms = {}
     for key in ('loss_student', 'loss_kd', 'loss_hint'):
         alone = copy.deepcopy(model)
@@ -55,7 +63,7 @@ def test_the_share_is_the_ratio_of_norms_of_separate_backwards(runner, image_bat
 def test_training_does_not_notice(runner, image_batch):
     before = {k: v.clone() for k, v in runner.model.state_dict().items()}
     state = torch.get_rng_state()
-    GradientShareHook(interval=1).after_train_iter(runner, 0, image_batch())
+    measure(runner, image_batch())
     assert torch.equal(state, torch.get_rng_state())
     for key, value in runner.model.state_dict().items():
         assert torch.equal(value, before[key]), key
@@ -63,13 +71,51 @@ def test_training_does_not_notice(runner, image_batch):
 
 
 def test_between_the_intervals_nothing_runs(runner):
-    GradientShareHook(interval=5).after_train_iter(runner, 0, None)
+    hook = GradientShareHook(interval=5)
+    hook.before_train_iter(runner, 0)
+    assert not runner.model.data_preprocessor._forward_hooks
+    hook.after_train_iter(runner, 0)
     assert 'train/grad_share_kd' not in runner.message_hub.log_scalars
+
+
+def test_what_is_measured_is_the_batch_of_the_step(detector, save_teacher, scene_batch):
+    """mmdet draws a size a step, and scales the boxes in place."""
+    resize = dict(
+        type='BatchSyncRandomResize', random_size_range=(64, 512), size_divisor=32, interval=1
+    )
+    detector.data_preprocessor.batch_augments = [resize]
+    losses = dict(hint=dict(type='HintLoss', student='neck', teacher='neck'))
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = OfflineDistiller(detector, losses, save_teacher(detector))
+    hub = MessageHub.get_current_instance()
+    hub.update_info('iter', 0)
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.01))
+    runner = SimpleNamespace(model=model, iter=0, message_hub=hub, optim_wrapper=wrapper)
+    seen, loss = [], model.loss
+
+    def watched(inputs, data_samples):
+        seen.append((inputs.clone(), [s.gt_instances.bboxes.clone() for s in data_samples]))
+        losses = loss(inputs, data_samples)
+        for sample in data_samples:
+            sample.gt_instances.bboxes += 1
+        return losses
+
+    model.loss = watched
+    torch.manual_seed(0)
+    hook, batch = GradientShareHook(interval=1), scene_batch()
+    hook.before_train_iter(runner, 0, batch)
+    model.train_step(batch, wrapper)
+    hook.after_train_iter(runner, 0, batch)
+    (inputs, boxes), (again, boxes_again) = seen
+    assert torch.equal(inputs, again)
+    assert all(map(torch.equal, boxes, boxes_again))
+    assert hub.get_scalar('train/grad_share_hint').current() > 0
+    assert not model.data_preprocessor._forward_hooks
 
 
 def test_without_own_losses_there_is_nothing_to_compare_with(runner, image_batch):
     runner.model.student_loss_weight = 0
-    GradientShareHook(interval=1).after_train_iter(runner, 0, image_batch())
+    measure(runner, image_batch())
     assert 'train/grad_share_kd' not in runner.message_hub.log_scalars
 
 

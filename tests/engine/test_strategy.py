@@ -77,3 +77,25 @@ def test_weights_of_a_plain_student_are_not_passed_over(classifier):
     model = strategy.build_model(classifier)
     with pytest.raises(ValueError, match='init_cfg=dict'):
         strategy.load_model_state_dict({f'student.{k}': v for k, v in model.state_dict().items()})
+
+
+def test_teachers_follow_to_the_device_of_what_is_sharded(classifier, save_teacher, monkeypatch):
+    """FSDP moves the parameters that it shards and nothing else."""
+    strategy = FSDPStrategy()
+    model = strategy.build_model(
+        dict(
+            type='mmkd.OfflineDistiller',
+            student=classifier,
+            teacher=save_teacher(classifier),
+            losses=dict(kd=dict(type='KLDivergenceLoss', student='head.fc', teacher='head.fc')),
+        )
+    )
+    monkeypatch.setattr('mmkd.engine.strategy.is_distributed', lambda: True)
+    monkeypatch.setattr('mmkd.engine.strategy.get_device', lambda: 'meta')
+    monkeypatch.setattr(
+        'mmengine._strategy.FSDPStrategy._wrap_model', lambda strategy, model: model
+    )
+    strategy._wrap_model(model)
+    (teacher,) = model.teachers.values()
+    assert {p.device.type for p in teacher.model.parameters()} == {'meta'}
+    assert {p.device.type for p in model.student.parameters()} == {'cpu'}

@@ -33,7 +33,7 @@ def test_every_loss_is_here():
     terms = {n for n, c in exported.items() if issubclass(c, DistillLoss)} - {'DistillLoss'}
     exits = {n for n, c in exported.items() if issubclass(c, ExitLoss)} - {'ExitLoss'}
     assert (terms, exits) == (TERMS.keys(), set(EXITS))
-    # tests/losses/test_dcm.py has the only one that is left.
+    # What is left compares whole networks.
     left = exported.keys() - terms - exits - {'DistillLoss', 'ExitLoss'}
     assert [exported[name] for name in left] == [DCMLoss]
 
@@ -85,3 +85,26 @@ def test_an_objective_stays_near_float32(name, dtype):
         found = loss(outputs, features, classify, features[0])
     for key, value in expected.items():
         assert found[key].item() == pytest.approx(value.item(), rel=BOUNDS[dtype]), key
+
+
+@pytest.mark.parametrize('dtype', BOUNDS, ids=['bf16', 'fp16'])
+def test_what_peers_minimise_stays_near_float32_with_its_gradient(dtype):
+    peers = [[logits(0), logits(1)], [logits(2), logits(3)]]
+
+    def classify(z):
+        return cross_entropy(z, torch.arange(8))
+
+    def compute(dtype):
+        networks = cast(peers, dtype)
+        sides = [z.requires_grad_() for z in leaves(networks)]
+        with torch.autocast('cpu', dtype, enabled=dtype != torch.float32):
+            losses = DCMLoss(tau=2.0)(networks, [classify] * 2)
+        assert {value.dtype for value in losses.values()} == {torch.float32}
+        grads = torch.autograd.grad(sum(losses.values()), sides)
+        return losses, torch.cat([grad.float().flatten() for grad in grads])
+
+    expected, gradient = compute(torch.float32)
+    found, half = compute(dtype)
+    for key, value in expected.items():
+        assert found[key].item() == pytest.approx(value.item(), rel=BOUNDS[dtype]), key
+    assert (half - gradient).norm() < GRADIENT * gradient.norm()

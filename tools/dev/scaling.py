@@ -1,21 +1,19 @@
 """Measure what docs/scaling.md shows, on the CPU: how time and memory of a step grow.
 
 One thread a process. Times are of the CPU, not of the clock, so that what else runs counts little:
-waiting for another process is not in them. Memory is the peak of a step above what is held before.
+waiting for another process is not in them. Memory is that of tensors, the peak of a step above what
+is held before.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import multiprocessing
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
@@ -26,6 +24,7 @@ from mmengine.registry import DefaultScope
 from mmpretrain.structures import DataSample
 
 import mmkd.losses
+from mmkd.benchmark.step import build, peak_memory
 from mmkd.engine.config import read_config
 from mmkd.publish import plain_model
 from mmkd.registry import MODELS
@@ -38,7 +37,6 @@ FAMILIES = {
     'DML, two ResNet-20': 'mmkd::dml/resnet20_resnet20_cifar100.py',
     'ECD, ResNet-20': 'mmkd::ecd/resnet20_cifar100.py',
 }
-_MMAP_THRESHOLD = -3
 
 
 def in_a_process(function: Callable, *args) -> tuple:
@@ -47,28 +45,15 @@ def in_a_process(function: Callable, *args) -> tuple:
         return pool.apply(function, args)
 
 
-def _kib(field: str) -> int:
-    lines = Path('/proc/self/status').read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field))
-
-
-def measured(step: Callable[[], None], seconds: float = 2.0) -> tuple[float, float]:
-    """CPU milliseconds and peak MiB of a step."""
+def measured(step: Callable[[], None], seconds: float = 1.0) -> tuple[float, float]:
+    """CPU milliseconds, the median, and peak MiB of a step."""
     step()
     times, start = [], time.process_time()
     while not times or time.process_time() - start < seconds:
         before = time.process_time()
         step()
         times.append(time.process_time() - before)
-    # Every large block is given back when it is freed.
-    library = ctypes.CDLL(None)
-    library.mallopt(_MMAP_THRESHOLD, 1 << 16)
-    gc.collect()
-    library.malloc_trim(0)
-    Path('/proc/self/clear_refs').write_text('5')
-    held = _kib('VmRSS')
-    step()
-    return 1e3 * sorted(times)[len(times) // 2], (_kib('VmHWM') - held) / 1024
+    return 1e3 * sorted(times)[len(times) // 2], peak_memory(step)
 
 
 def of_loss(kind: str, images: int, shapes: list, config: dict) -> tuple[float, float, float]:
@@ -120,51 +105,39 @@ def losses() -> None:
         print(f'| {kind} | {name} | ' + ' | '.join(f'{x:,.1f}' for x in found) + ' |', flush=True)
 
 
-def batch_of(images: int, first: int = 0) -> dict:
-    """A batch of CIFAR's size, as a data loader gives it."""
-    generator = torch.Generator().manual_seed(first)
-    inputs = torch.randint(0, 256, (images, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    samples = [
-        DataSample(metainfo=dict(sample_idx=first + i)).set_gt_label(i % 100) for i in range(images)
-    ]
-    return dict(inputs=inputs, data_samples=samples)
-
-
-def build(config: str, teachers: int | None = None) -> torch.nn.Module:
-    """The distiller of a config, of untrained teachers; of 0 teachers, the student alone."""
+def distiller(config: str, teachers: int | None = None) -> torch.nn.Module:
+    """The distiller of a config with random weights, or with that many teachers like its own."""
     cfg = read_config(config, 'CONFIG')
-    torch.manual_seed(0)
-    with (
-        DefaultScope.overwrite_default_scope(cfg.default_scope),
-        tempfile.TemporaryDirectory() as d,
-    ):
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
         if teachers == 0:
             return MODELS.build(plain_model(cfg)).train()
-        if 'teacher' in cfg.model:
-            weights = MODELS.build(plain_model(read_config(cfg.model.teacher.config, 'CONFIG')))
-            cfg.model.teacher.checkpoint = f'{folder}/teacher.pth'
-            torch.save(dict(state_dict=weights.state_dict()), cfg.model.teacher.checkpoint)
         if teachers is not None:
             one, (term,) = cfg.model.pop('teacher'), cfg.model.losses.values()
-            names = [f't{i}' for i in range(teachers)]
+            names = [f't{index}' for index in range(teachers)]
             cfg.model.teachers = dict.fromkeys(names, one)
             cfg.model.losses = {
                 name: dict(term, teacher=f'{name}:{term["teacher"]}') for name in names
             }
-        return MODELS.build(cfg.model).train()
+        return build(cfg)
 
 
-def step_of(model: torch.nn.Module, wrapped: torch.nn.Module, batch: dict) -> None:
-    """Forward and backward, as MMEngine's wrapper calls them."""
-    losses = wrapped(**model.data_preprocessor(batch, True), mode='loss')
-    model.parse_losses(losses)[0].backward()
+def step_of(model: torch.nn.Module, wrapped: torch.nn.Module, images: int) -> Callable[[], None]:
+    """Forward and backward of images of CIFAR's size, as MMEngine's wrapper calls them."""
+    torch.manual_seed(0)
+    inputs = list(torch.randint(256, (images, 3, 32, 32), dtype=torch.uint8))
+    samples = [DataSample(metainfo=dict(sample_idx=i)).set_gt_label(i % 100) for i in range(images)]
+
+    def step() -> None:
+        data = model.data_preprocessor(dict(inputs=inputs, data_samples=samples), True)
+        model.parse_losses(wrapped(**data, mode='loss'))[0].backward()
+
+    return step
 
 
 def of_teachers(teachers: int, images: int) -> tuple[float, float]:
     torch.set_num_threads(1)
-    model = build(PAIR, teachers)
-    batch = batch_of(images)
-    return measured(lambda: step_of(model, model, batch))
+    model = distiller(PAIR, teachers)
+    return measured(step_of(model, model, images))
 
 
 def teachers() -> None:
@@ -188,16 +161,16 @@ def teachers() -> None:
 def of_processes(config: str, rank: int, size: int, folder: str, steps: int) -> float:
     """CPU milliseconds of a step of 64 images in one of several processes; 0 for no group."""
     torch.set_num_threads(1)
-    model = wrapped = build(config)
+    model = wrapped = distiller(config)
     if size:
         dist.init_process_group(
             'gloo', init_method=f'file://{folder}/meeting', rank=rank, world_size=size
         )
         wrapped = MMDistributedDataParallel(model, broadcast_buffers=False)
-    batch, times = batch_of(64, 64 * rank), []
+    step, times = step_of(model, wrapped, 64), []
     for _ in range(steps):
         before = time.process_time()
-        step_of(model, wrapped, batch)
+        step()
         times.append(time.process_time() - before)
     if size:
         dist.barrier()
@@ -208,7 +181,7 @@ def processes(steps: int = 16) -> None:
     print('| trained | parameters | alone | 1 process | 2 processes | efficiency |')
     print('| --- | --- | --- | --- | --- | --- |')
     for name, config in FAMILIES.items():
-        numbers = [p.numel() for p in build(config).parameters() if p.requires_grad]
+        numbers = [p.numel() for p in distiller(config).parameters() if p.requires_grad]
         found = []
         for size in (0, 1, 2):
             count = max(size, 1)
