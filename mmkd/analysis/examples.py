@@ -138,7 +138,7 @@ def draw_feature_maps(study: Study, num_images: int = 2, num_maps: int = 3) -> P
     )
 
 
-def import_grad_cam() -> tuple[type, type]:
+def _import_grad_cam() -> tuple[type, type]:
     """pytorch-grad-cam's Grad-CAM++ and its target of a class, an optional dependency.
 
     Raises:
@@ -198,7 +198,7 @@ def grad_cam(network: Network, batch: dict, labels: Sequence[int]) -> np.ndarray
         ImportError: If pytorch-grad-cam is not installed.
         ValueError: If the network has no layer with a place for everything.
     """
-    cam_type, target_type = import_grad_cam()
+    cam_type, target_type = _import_grad_cam()
     tap, view = _target(network, batch)
     inputs = network.data(batch)['inputs'].requires_grad_()
     layer = network.model.get_submodule(tap)

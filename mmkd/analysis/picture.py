@@ -54,12 +54,20 @@ class Picture:
         return file.getvalue()
 
 
-def draw_boxes(axes: Axes, boxes: np.ndarray, names: Sequence[str]) -> None:
+def draw_boxes(
+    axes: Axes, boxes: np.ndarray, names: Sequence[str], color: str = _BOX, line: str = '-'
+) -> None:
     """Draw boxes (N, 4), each with a name, over an image that is there; the first ones on top."""
+    style = dict(fill=False, edgecolor=color, linestyle=line, lw=1.5)
+    bottom, top = axes.get_ylim()
     for (x1, y1, x2, y2), name in reversed(list(zip(boxes.tolist(), names, strict=True))):
-        axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=_BOX, lw=1.5))
+        axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **style))
         label = dict(facecolor='k', alpha=0.7, edgecolor='none', pad=1)
-        axes.text(x1, y1, name, fontsize=8, color='w', va='bottom', bbox=label)
+        # At the top of the picture, within the box: above, it would be over the title.
+        place = (
+            'top' if y1 < axes.get_ylim()[1] + 0.04 * abs(np.diff(axes.get_ylim())) else 'bottom'
+        )
+        axes.text(x1, y1, name, fontsize=7, color='w', va=place, bbox=label, clip_on=True)
 
 
 def is_bgr(dataset: Any) -> bool:

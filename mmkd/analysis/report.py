@@ -19,7 +19,7 @@ from .boxes import draw_detector_cam, draw_differences
 from .calibration import draw_calibration, scores
 from .classes import draw_classes
 from .curves import draw_curves, read_scalars
-from .detection import draw_errors, draw_precision
+from .detection import OF_CLASS, draw_errors, draw_precision
 from .embeddings import draw_embeddings
 from .examples import draw_cam, draw_feature_maps
 from .picture import Picture
@@ -108,6 +108,13 @@ def _parameters(study: Study) -> dict[str, str]:
     return {name: f'{count / 1e6:.3g}' for name, count in counts.items()}
 
 
+def _keys(study: Study) -> list[str]:
+    """What is measured over all classes; pycocotools says -1 where there are no boxes."""
+    values = study.metrics.values()
+    keys = [key for key in next(iter(values)) if not key.endswith(OF_CLASS)]
+    return [key for key in keys if any(found[key] >= 0 for found in values)]
+
+
 def table(study: Study) -> list[Sequence[str]]:
     """What each network reaches, and its parameters."""
     parameters = _parameters(study)
@@ -118,13 +125,7 @@ def table(study: Study) -> list[Sequence[str]]:
             numbers = (f'{found["top1"]:.2f}', f'{found["nll"]:.3f}', f'{found["ece"]:.1f}')
             rows.append((network.name, parameters[network.name], *numbers))
         return rows
-    keys = list(next(iter(study.metrics.values())))
-    # pycocotools says -1 of sizes of which there are no boxes.
-    keys = [
-        key
-        for key in keys
-        if not key.endswith('_precision') and any(f[key] >= 0 for f in study.metrics.values())
-    ]
+    keys = _keys(study)
     rows = [('', 'M parameters', *keys)]
     for name, found in study.metrics.items():
         rows.append((name, parameters[name], *(f'{found[key]:.3f}' for key in keys)))
@@ -137,7 +138,7 @@ def findings(study: Study) -> str:
     if before is None:
         return ''
     if not study.is_classification:
-        key = next(iter(study.metrics[main.name]))
+        key, *_ = _keys(study)
         ours, theirs = (study.metrics[n.name][key] for n in (main, before))
         return f'{key}: {ours:.3f} of {main.name} against {theirs:.3f} of {before.name}.'
     if before not in study.scored:

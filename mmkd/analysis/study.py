@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmdet.structures.mask import encode_mask_results
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
@@ -76,7 +77,7 @@ class Network:
         return prepare(copy.deepcopy(batch))
 
     def layers(self) -> list[str]:
-        """The blocks of the backbone in their order, and the levels of a detector's neck.
+        """The blocks of the backbone in their order.
 
         A block is a module with parts of its own in a ``Sequential`` or ``ModuleList``, and none
         within another block.
@@ -235,12 +236,12 @@ class Study:
     @cached_property
     def detections(self) -> dict[str, list]:
         """What every detector predicts for the test images, data samples by its name."""
+        found: dict[str, list] = {network.name: [] for network in self.networks}
         with DefaultScope.overwrite_default_scope(self.cfg.get('default_scope')):
-            batches = list(self.loader)
-            return {
-                network.name: [s for batch in batches for s in network.predict(batch)]
-                for network in self.networks
-            }
+            for batch in self.loader:
+                for network in self.networks:
+                    found[network.name] += map(_encoded, network.predict(batch))
+        return found
 
     @cached_property
     def metrics(self) -> dict[str, dict[str, float]]:
@@ -254,6 +255,14 @@ class Study:
                 with _silence():
                     found[name] = evaluator.evaluate(len(self.loader.dataset))
         return found
+
+
+def _encoded(sample: Any) -> Any:
+    """A data sample whose masks, if there are any, are run lengths, as CocoMetric encodes them."""
+    instances = sample.pred_instances
+    if 'masks' in instances:
+        instances.masks = encode_mask_results(instances.masks.numpy())
+    return sample
 
 
 @contextmanager

@@ -32,10 +32,11 @@ A step is forward, backward and update; loading data and normalising it are no p
 labels and the weights of teachers are random, all terms are on, and the learning rate is 0, so that
 all steps do the same work. All parts are timed in turns in one process, in as many rounds as the
 commands say, and R is that of each round: given is the median, with its 95 % confidence interval
-(by the order of the rounds' values, whatever their distribution). Times are medians too; one thread
-on a CPU is timed by what it takes of the processor, in which other work of the machine has no
-part. *MiB* is the most memory of tensors that a step holds beyond weights and the optimizer's
-buffers, of the distillation and of the largest of its networks on their own."""
+(by the order of the rounds' values, whatever their distribution). The interval is over the rounds
+of one run: another run, beside other work of the machine, can give an R outside of it. Times are
+medians too; one thread on a CPU is timed by what it takes of the processor, without its waiting for
+other processes. *MiB* is the most memory of tensors that a step holds beyond weights and the
+optimizer's buffers, of the distillation and of the largest of its networks on their own."""
 
 
 def ratios(seconds: Mapping[str, Sequence[float]]) -> list[float]:

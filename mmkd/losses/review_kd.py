@@ -42,7 +42,7 @@ class AttentionBasedFusion(nn.Module):
         self, feature: Tensor, residual: Tensor | None, out_size: torch.Size
     ) -> tuple[Tensor, Tensor]:
         """Return the map to compare, (N, out_channels, *out_size), and the next residual."""
-        x = self.reduce(channels_last(feature))
+        x = self.reduce(feature)
         if self.attention is not None:
             # The convolution of both, concatenated; of the residual before it is enlarged.
             own, deeper = self.attention.weight.chunk(2, dim=1)
@@ -131,6 +131,8 @@ class ReviewKDLoss(DistillLoss):
         super().__init__(loss_weight, init_cfg)
         self.mid_channels = mid_channels
         self.fusions = nn.ModuleList()
+        # Convolutions of few channels gain by it, on a CPU; an FPN's would only pay for the copies.
+        self._is_channels_last = False
 
     def build(self, student: Tapped, teacher: Tapped) -> None:
         levels = _as_maps(student, teacher)
@@ -148,6 +150,7 @@ class ReviewKDLoss(DistillLoss):
                     f'{heights}; list the taps from the first stage to the last'
                 )
         mid = self.mid_channels or min(512, levels[-1][0].shape[1])
+        self._is_channels_last = any(s.shape[1] < mid for s, _ in levels)
         last = len(levels) - 1
         for i, (s, t) in enumerate(levels):
             self.fusions.append(AttentionBasedFusion(s.shape[1], mid, t.shape[1], fuse=i < last))
@@ -156,6 +159,7 @@ class ReviewKDLoss(DistillLoss):
         loss, residual = 0.0, None
         levels = zip(self.fusions, _as_maps(student, teacher), strict=True)
         for fusion, (s, t) in reversed(list(levels)):
+            s = channels_last(s) if self._is_channels_last else s
             reviewed, residual = fusion(s, residual, t.shape[2:])
             check_same_shape(reviewed, t, 'the teacher has changed since the loss was built')
             loss = loss + hierarchical_context_loss(reviewed, t)

@@ -17,7 +17,7 @@ from mmkd.losses import KLDivergenceLoss
 from mmkd.registry import MODELS
 
 RESULTS = Path(__file__).parents[2] / 'docs/results'
-SECONDS, MIB = 0.1, 64
+SECONDS, MIB = 0.05, 64
 
 
 @MODELS.register_module()

@@ -178,3 +178,40 @@ def test_wrong_order_and_shapes_are_refused():
         build([torch.zeros(1, 2, 3)], [torch.zeros(1, 2, 3)])
     with pytest.raises(ValueError, match='gives 3 tensor'):
         build(maps, maps[:2])
+
+
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+def test_gradients_come_back_as_the_maps_lie_and_are_those_of_either_layout(layout):
+    generator = torch.Generator().manual_seed(0)
+    maps = [
+        torch.randn(2, c, n, n, dtype=torch.float64, generator=generator)
+        for c, n in ((3, 8), (4, 4), (6, 2))
+    ]
+    teacher = [torch.rand_like(x) for x in maps]
+    loss = ReviewKDLoss().double()
+    loss.build(maps, teacher)
+    loss.double()
+    found = []
+    for is_channels_last in (True, False):
+        loss._is_channels_last = is_channels_last
+        student = [x.contiguous(memory_format=layout).requires_grad_() for x in maps]
+        # What a feature gets before anything is added to it.
+        received = []
+        features = [x * 1 for x in student]
+        for feature in features:
+            feature.register_hook(received.append)
+        value = loss(features, teacher)
+        value.backward()
+        if is_channels_last:
+            assert all(g.is_contiguous(memory_format=layout) for g in received)
+        found.append([value.detach(), *(x.grad for x in student)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize(('channels', 'expected'), [((3, 6), True), ((6, 6), False)])
+def test_levels_as_wide_as_the_residual_are_left_as_they_lie(channels, expected):
+    maps = [torch.rand(2, c, n, n) for c, n in zip(channels, (8, 4), strict=True)]
+    loss = ReviewKDLoss()
+    loss.build(maps, maps)
+    assert loss._is_channels_last == expected
