@@ -60,8 +60,14 @@ def scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
 
 
 def draw_calibration(study: Study) -> Picture:
-    """Draw a reliability diagram of every classifier, above how many images have a confidence."""
+    """Draw a reliability diagram of every classifier, above how many images have a confidence.
+
+    Raises:
+        ValueError: If the main network has no head.
+    """
     networks = study.scored
+    if not networks:
+        raise ValueError(f'calibration needs logits, and {study.main.name} has no head')
     figure = Figure(figsize=(4 * len(networks), 4.6), layout='constrained')
     grid = figure.subplots(2, len(networks), squeeze=False, height_ratios=(3, 1), sharex=True)
     found = {}

@@ -26,6 +26,8 @@ _LEAST_MAP = 3
 def disagreements(study: Study, count: int) -> np.ndarray:
     """Test images on which the main classifier and the one before it differ most.
 
+    The first ones, if it has no head.
+
     Three of four are those that the main one gets right and the other does not, or where it is
     surer of the right class; the last ones are the other way round.
 
@@ -37,6 +39,8 @@ def disagreements(study: Study, count: int) -> np.ndarray:
         ndarray: Indices, (count, ), or all images if there are fewer.
     """
     labels = study.labels
+    if study.main not in study.scored:
+        return np.arange(min(count, len(labels)))
     before = study.before if study.before in study.scored else None
     sure = [
         study.outputs[n.name].probabilities[torch.arange(len(labels)), labels].numpy()
@@ -217,6 +221,8 @@ def draw_cam(study: Study, num_images: int = 4) -> Picture:
         ImportError: If pytorch-grad-cam is not installed.
         ValueError: If a network has no layer that can be drawn.
     """
+    if not study.scored:
+        raise ValueError(f'cam needs logits, and {study.main.name} has no head')
     indices = disagreements(study, num_images)
     batch, labels = study.batch(indices), study.labels[indices]
     pictures, networks = images(study, batch), study.scored

@@ -220,7 +220,9 @@ class Study:
 
     @property
     def scored(self) -> list[Network]:
-        """The classifiers whose logits are of the main one's classes."""
+        """The classifiers whose logits are of the main one's classes; none if it has no head."""
+        if self.outputs[self.main.name].logits is None:
+            return []
         count = self.outputs[self.main.name].logits.shape[1]
         found = {n.name: self.outputs[n.name].logits for n in self.networks}
         return [

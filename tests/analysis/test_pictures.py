@@ -6,9 +6,10 @@ import torch
 from mmpretrain.models import ImageClassifier
 from torch import nn
 
+from mmkd.analysis.calibration import draw_calibration
 from mmkd.analysis.classes import confusion, draw_classes
 from mmkd.analysis.embeddings import draw_embeddings, embed
-from mmkd.analysis.examples import _target, grad_cam, maps
+from mmkd.analysis.examples import _target, disagreements, draw_cam, grad_cam, maps
 from mmkd.analysis.similarity import draw_similarity
 from mmkd.analysis.study import Network, Outputs, Study
 
@@ -142,3 +143,14 @@ def test_the_silhouette_says_who_separates_classes(pair):
     assert picture.data['images'] == 4
     assert picture.data['silhouette']['kd'] > picture.data['silhouette']['alone']
     assert 'kd separates them best' in picture.caption
+
+
+def test_a_network_without_a_head_has_what_needs_none(pair):
+    for name in pair.outputs:
+        pair.outputs[name].logits = None
+    assert pair.scored == []
+    assert disagreements(pair, 2).tolist() == [0, 1]
+    assert 'silhouette' in draw_embeddings(pair, method='pca').data
+    for draw in (draw_calibration, draw_classes, draw_cam):
+        with pytest.raises(ValueError, match=r'no head|another network'):
+            draw(pair)
