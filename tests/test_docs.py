@@ -10,13 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
-from mmengine.registry import DefaultScope
+from weights import save_untrained
 
 from mmkd import cli
-from mmkd.engine.config import read_config
-from mmkd.publish import plain_model
-from mmkd.registry import MODELS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / 'docs'
@@ -25,15 +21,6 @@ TEACHERS = {
     'digits_teacher': 'work_dirs/demo/digits_teacher/epoch_30.pth',
     'scenes_teacher': 'work_dirs/demo/scenes_teacher/epoch_12.pth',
 }
-
-
-def untrained(name, path, prefix=''):
-    """Save the weights of a config's model as it is initialised."""
-    cfg = read_config(name, 'CONFIG')
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        weights = MODELS.build(plain_model(cfg)).state_dict()
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(state_dict={prefix + key: value for key, value in weights.items()}), path)
 
 
 def rows(page):
@@ -104,9 +91,9 @@ def test_commands_of_the_how_tos_run(tmp_path, monkeypatch, capsys):
     """All of them, after a training that is as short as can be, in their order."""
     monkeypatch.chdir(tmp_path)
     for name, path in TEACHERS.items():
-        untrained(f'mmkd::demo/{name}.py', path)
-    untrained('mmkd::demo/digits_student.py', 'work_dirs/digits_kd/epoch_1.pth', 'student.')
-    untrained('mmkd::demo/digits_student.py', 'work_dirs/digits_student/epoch_1.pth')
+        save_untrained(f'mmkd::demo/{name}.py', path)
+    save_untrained('mmkd::demo/digits_student.py', 'work_dirs/digits_kd/epoch_1.pth', 'student.')
+    save_untrained('mmkd::demo/digits_student.py', 'work_dirs/digits_student/epoch_1.pth')
     follow_own_data()
     pages = [path for path in sorted((DOCS / 'howto').glob('*.md')) if path.stem not in NEED_GPUS]
     found = [command for page in pages for command in commands(page)]

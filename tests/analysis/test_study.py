@@ -5,32 +5,23 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from weights import save_untrained
 
 from mmkd.analysis.examples import disagreements
 from mmkd.analysis.study import Outputs, read_study
 from mmkd.engine.config import read_config
-from mmkd.publish import plain_model, publish
+from mmkd.publish import publish
 from mmkd.registry import MODELS
 
 DISTILLER, STUDENT = 'mmkd::demo/digits_kd.py', 'mmkd::demo/digits_student.py'
 
 
-def save(config, path, prefix=''):
-    """Save a plain config's model as it is initialised."""
-    cfg = read_config(config, 'CONFIG')
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        model = MODELS.build(plain_model(cfg))
-    weights = {prefix + key: value for key, value in model.state_dict().items()}
-    torch.save(dict(state_dict=weights), path)
-    return str(path)
-
-
 @pytest.fixture
 def files(tmp_path):
     """Checkpoints of a teacher, a student alone, and a distillation."""
-    teacher = save('mmkd::demo/digits_teacher.py', tmp_path / 'teacher.pth')
-    alone = save(STUDENT, tmp_path / 'alone.pth')
-    return teacher, alone, save(STUDENT, tmp_path / 'epoch_30.pth', 'student.')
+    teacher = save_untrained('mmkd::demo/digits_teacher.py', tmp_path / 'teacher.pth')
+    alone = save_untrained(STUDENT, tmp_path / 'alone.pth')
+    return teacher, alone, save_untrained(STUDENT, tmp_path / 'epoch_30.pth', 'student.')
 
 
 def study_of(files, checkpoints=None):

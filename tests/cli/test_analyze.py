@@ -7,34 +7,20 @@ import sys
 
 import cv2
 import pytest
-import torch
-from mmengine.registry import DefaultScope
 from page import read_page
+from weights import save_untrained
 
 from mmkd import cli
-from mmkd.engine.config import read_config
-from mmkd.publish import plain_model
-from mmkd.registry import MODELS
 
 DISTILLER, STUDENT = 'mmkd::demo/digits_kd.py', 'mmkd::demo/digits_student.py'
-
-
-def save(config, path, prefix=''):
-    """Save a plain config's model as it is initialised."""
-    cfg = read_config(config, 'CONFIG')
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        weights = MODELS.build(plain_model(cfg)).state_dict()
-    path.parent.mkdir(exist_ok=True)
-    torch.save(dict(state_dict={prefix + k: v for k, v in weights.items()}), path)
-    return str(path)
 
 
 @pytest.fixture
 def arguments(tmp_path):
     """A distillation with its teacher, and a student alone."""
-    teacher = save('mmkd::demo/digits_teacher.py', tmp_path / 'teacher' / 'epoch_30.pth')
-    alone = save(STUDENT, tmp_path / 'alone' / 'epoch_30.pth')
-    distilled = save(STUDENT, tmp_path / 'kd' / 'epoch_30.pth', 'student.')
+    teacher = save_untrained('mmkd::demo/digits_teacher.py', tmp_path / 'teacher' / 'epoch_30.pth')
+    alone = save_untrained(STUDENT, tmp_path / 'alone' / 'epoch_30.pth')
+    distilled = save_untrained(STUDENT, tmp_path / 'kd' / 'epoch_30.pth', 'student.')
     log = tmp_path / 'kd' / '20260101_000000' / 'vis_data' / 'scalars.json'
     log.parent.mkdir(parents=True)
     records = [{'loss_kd': 1.0, 'step': 1}, {'loss_kd': 0.5, 'step': 2}]
