@@ -315,8 +315,11 @@ def read_study(
     def color(role: str, count: int) -> str:
         return next(colors, '#000000') if count else COLORS[role]
 
-    several = len(checkpoints) > 1
-    main = [item for path in checkpoints for item in _trained(cfg, config, path, several)]
+    main = [
+        item
+        for path, label in zip(checkpoints, _labels(checkpoints), strict=True)
+        for item in _trained(cfg, config, path, label)
+    ]
     networks = [
         Network(name, teacher.model, 'teacher', color('teacher', i), teacher.prepare)
         for i, (name, teacher) in enumerate(_teachers(cfg, main[0][1]))
@@ -333,8 +336,18 @@ def read_study(
     return Study(cfg, networks)
 
 
+def _labels(checkpoints: Sequence[str]) -> list[str]:
+    """What tells checkpoints of one config apart: nothing, the file, or the folder too."""
+    files = [Path(checkpoint) for checkpoint in checkpoints]
+    if len(files) == 1:
+        return ['']
+    if len({file.stem for file in files}) == len(files):
+        return [file.stem for file in files]
+    return [f'{file.parent.name}/{file.stem}' for file in files]
+
+
 def _trained(
-    cfg: Config, config: str, checkpoint: str, named_by_file: bool = False
+    cfg: Config, config: str, checkpoint: str, label: str = ''
 ) -> Iterator[tuple[str, nn.Module]]:
     """What a checkpoint holds: a student, or each of several peers, by name."""
     what = f'CHECKPOINT {checkpoint}'
@@ -347,8 +360,7 @@ def _trained(
             name = cls.output_names(cfg.model)[index]
         else:
             name = Path(config).stem if cls is None else 'distilled'
-        if named_by_file:
-            name = f'{name} {Path(checkpoint).stem}'
+        name = f'{name} {label}'.strip()
         with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
             model = MODELS.build(plain_model(cfg, index))
         weights = student_state_dict(cfg, state_dict, index) if is_whole else state_dict

@@ -1,5 +1,7 @@
 """Networks beside each other on test data."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -66,6 +68,14 @@ def test_a_published_student_is_what_training_left(files, tmp_path):
     assert [n.name for n in both.networks[2:]] == ['distilled epoch_30', 'distilled out']
     first, second = (both.outputs[n.name].logits for n in both.networks[2:])
     assert torch.equal(first, second)
+
+
+def test_checkpoints_of_one_name_are_told_apart_by_their_folders(files, tmp_path):
+    (tmp_path / 'again').mkdir()
+    shutil.copy(files[2], tmp_path / 'again')
+    study = study_of(files, [files[2], str(tmp_path / 'again/epoch_30.pth')])
+    names = [f'distilled {tmp_path.name}/epoch_30', 'distilled again/epoch_30']
+    assert [network.name for network in study.networks[2:]] == names
 
 
 def _file(name):
