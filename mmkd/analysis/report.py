@@ -86,18 +86,13 @@ def write_report(
     return path
 
 
-def pictures(study: Study, names: Sequence[str] | None = None) -> tuple[list[Picture], list[str]]:
-    """Draw what can be drawn of a study; the pictures, and why others cannot be.
-
-    Args:
-        study (Study): What is compared.
-        names (sequence of str, optional): Which pictures. Defaults to None, all.
-    """
+def pictures(study: Study) -> tuple[list[Picture], list[str]]:
+    """Draw what can be drawn of a study; the pictures, and why others cannot be."""
     known = CLASSIFICATION if study.is_classification else DETECTION
     drawn, left_out = [], []
-    for name in names or known:
+    for draw in known.values():
         try:
-            drawn.append(known[name](study))
+            drawn.append(draw(study))
         except (ImportError, ValueError) as error:
             left_out.append(f'Left out: {error}.')
     return drawn, left_out
@@ -210,21 +205,15 @@ def _metric(run: Sequence[Sequence[dict]] | None) -> str | None:
     return next((key for key in keys if '/' in key and not key.startswith('teacher')), None)
 
 
-def study_section(
-    study: Study,
-    title: str,
-    logged: Picture | None = None,
-    names: Sequence[str] | None = None,
-) -> Section:
+def study_section(study: Study, title: str, logged: Picture | None = None) -> Section:
     """All of a study: table, settings, curves and pictures.
 
     Args:
         study (Study): What is compared.
         title (str): Heading.
         logged (Picture, optional): Curves. Defaults to None, there are none.
-        names (sequence of str, optional): Which pictures. Defaults to None, all.
     """
-    drawn, left_out = pictures(study, names)
+    drawn, left_out = pictures(study)
     return Section(
         title,
         findings(study),

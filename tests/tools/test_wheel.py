@@ -121,6 +121,7 @@ def test_it_holds_configs_tools_and_the_readme(wheel):
         metadata = archive.read('mmkd-0.1.0.dist-info/METADATA').decode()
     assert {
         'mmkd/py.typed',
+        'mmkd/analysis/report.html',
         'mmkd/.mim/model-index.yml',
         'mmkd/.mim/configs/kd/metafile.yml',
         'mmkd/.mim/tools/dist_train.sh',
