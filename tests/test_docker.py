@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from resolver import resolve
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,13 +44,4 @@ def test_its_pip_lines_are_the_readmes():
 def test_its_pip_lines_resolve_in_a_fresh_environment(tmp_path):
     subprocess.run([sys.executable, '-m', 'venv', tmp_path], check=True)
     first, *_ = pip_lines((ROOT / 'docker/Dockerfile').read_text())
-    done = subprocess.run(
-        [tmp_path / 'bin/python', '-m', *first.split(), '--dry-run', '--quiet'],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    if done.returncode and re.search('connection|timed out|No matching distribution', done.stderr):
-        pytest.skip(f'pip reaches no index: {done.stderr.splitlines()[-1]}')
-    assert done.returncode == 0, done.stderr
+    resolve(tmp_path / 'bin/python', first.split())

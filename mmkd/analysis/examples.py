@@ -56,10 +56,10 @@ def disagreements(study: Study, count: int) -> np.ndarray:
     return np.array(list(dict.fromkeys([*order[: count - count // 4], *losses])))
 
 
-def _grid(study: Study, indices: Sequence[int], columns: int, width: float) -> tuple[Figure, Any]:
-    """A figure with a row an image and, in its first column, the images with their classes."""
-    figure = Figure(figsize=(width * columns, width * 1.15 * len(indices)), layout='constrained')
-    grid = figure.subplots(len(indices), columns, squeeze=False)
+def _grid(rows: int, columns: int, width: float) -> tuple[Figure, Any]:
+    """A figure with places for square pictures, ``width`` inches each, without ticks."""
+    figure = Figure(figsize=(width * columns, width * 1.15 * rows), layout='constrained')
+    grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
     return figure, grid
@@ -119,7 +119,7 @@ def draw_feature_maps(study: Study, num_images: int = 2, num_maps: int = 3) -> P
     found = {n.name: list(maps(n, batch).items())[-num_maps:] for n in study.networks}
     columns = max(map(len, found.values()))
     rows = [(i, n) for i in range(len(indices)) for n in study.networks]
-    figure, grid = _grid(study, rows, columns + 1, 2.1)
+    figure, grid = _grid(len(rows), columns + 1, 2.1)
     for axes, (index, network) in zip(grid, rows, strict=True):
         axes[0].imshow(pictures[index])
         axes[0].set_ylabel(network.name)
@@ -226,7 +226,7 @@ def draw_cam(study: Study, num_images: int = 4) -> Picture:
     indices = disagreements(study, num_images)
     batch, labels = study.batch(indices), study.labels[indices]
     pictures, networks = images(study, batch), study.scored
-    figure, grid = _grid(study, indices, 1 + len(networks), 2.3)
+    figure, grid = _grid(len(indices), 1 + len(networks), 2.3)
     for axes, image, label in zip(grid[:, 0], pictures, labels, strict=True):
         axes.imshow(image)
         axes.set_title(study.class_name(int(label)), fontsize=9)

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,12 @@ class Picture:
         """Write the figure into a folder, and its numbers beside it; the picture's file."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f'{self.name}.png'
-        path.write_bytes(self.png())
+        path.write_bytes(self.png)
         if self.data:
             path.with_suffix('.json').write_text(json.dumps(self.data, indent=1) + '\n')
         return path
 
+    @cached_property
     def png(self) -> bytes:
         """The figure as a PNG file."""
         file = io.BytesIO()
@@ -60,13 +62,12 @@ def draw_boxes(
     """Draw boxes (N, 4), each with a name, over an image that is there; the first ones on top."""
     style = dict(fill=False, edgecolor=color, linestyle=line, lw=1.5)
     bottom, top = axes.get_ylim()
+    # Above a box that is nearer to the top of the picture, its name would be over the title.
+    highest = top + 0.04 * abs(top - bottom)
     for (x1, y1, x2, y2), name in reversed(list(zip(boxes.tolist(), names, strict=True))):
         axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **style))
         label = dict(facecolor='k', alpha=0.7, edgecolor='none', pad=1)
-        # At the top of the picture, within the box: above, it would be over the title.
-        place = (
-            'top' if y1 < axes.get_ylim()[1] + 0.04 * abs(np.diff(axes.get_ylim())) else 'bottom'
-        )
+        place = 'top' if y1 < highest else 'bottom'
         axes.text(x1, y1, name, fontsize=7, color='w', va=place, bbox=label, clip_on=True)
 
 

@@ -78,7 +78,7 @@ def write_report(
         command (sequence of str): Name and arguments of the command that makes it.
     """
     environment = Environment(autoescape=True)
-    environment.filters['png'] = lambda picture: base64.b64encode(picture.png()).decode()
+    environment.filters['png'] = lambda picture: base64.b64encode(picture.png).decode()
     template = environment.from_string((Path(__file__).parent / 'report.html').read_text())
     subtitle = f'{date.today()}, mmkd {__version__}: mmkd {shlex.join(command)}'
     page = template.render(title=title, subtitle=subtitle, sections=sections)
