@@ -26,7 +26,7 @@ class Metric:
     scale: float = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """One training, with as many seeds as are asked for.
 

@@ -169,29 +169,26 @@ def all_runs(matrix: Matrix, work_dir: Path, only: Iterable[str] | None = None) 
     return [*teachers.values(), *students]
 
 
-def expected_seconds(runs: Sequence[Run]) -> dict[str, float | None]:
+def expected_seconds(runs: Sequence[Run]) -> dict[Row, float | None]:
     """How long a run of each row takes, by the runs that are done; else as the matrix file says.
 
     Returns:
-        dict[str, float | None]: Name of the row to seconds; None where neither is known.
+        dict[Row, float | None]: Seconds; None where neither is known.
     """
-    found: dict[str, list[float]] = {}
+    found: dict[Row, list[float]] = {}
     for run in runs:
         record = run.record
         if 'metrics' in record and not record['train']['resumed']:
             seconds = record['train']['seconds'] + record['test']['seconds']
-            found.setdefault(run.row.name, []).append(seconds)
-    return {
-        run.row.name: mean(found[run.row.name]) if run.row.name in found else run.row.seconds
-        for run in runs
-    }
+            found.setdefault(run.row, []).append(seconds)
+    return {run.row: mean(found[run.row]) if run.row in found else run.row.seconds for run in runs}
 
 
 class Runner:
     """Does what is not done of some runs, each in processes of its own.
 
     Args:
-        runs (sequence of Run): Teachers before those whom they teach.
+        runs (sequence of Run): Of one matrix or several, teachers before those whom they teach.
         jobs (int): How many at once.
         keep_going (bool): Whether the others go on when one fails. Defaults to True.
     """
@@ -203,10 +200,10 @@ class Runner:
         expected = expected_seconds(runs)
         known = [seconds for seconds in expected.values() if seconds]
         # Of what nothing is known, as long as the others.
-        self.seconds = {n: s or (mean(known) if known else 1) for n, s in expected.items()}
+        self.seconds = {row: s or (mean(known) if known else 1) for row, s in expected.items()}
         # Here and not in the pool: resolving `mmkd::` imports, and is not safe in several threads.
-        rows = {run.row.name: run for run in self.todo}
-        self.epochs = {name: run.num_epochs() for name, run in rows.items()}
+        rows = {run.row: run for run in self.todo}
+        self.epochs = {row: run.num_epochs() for row, run in rows.items()}
 
     def run(self, done: Callable[[Run], None] = lambda run: None) -> list[str]:
         """Do it all.
@@ -220,7 +217,7 @@ class Runner:
         Raises:
             RuntimeError: If one fails, without ``keep_going``.
         """
-        total = sum(self.seconds[run.row.name] for run in self.todo)
+        total = sum(self.seconds[run.row] for run in self.todo)
         failures = []
         with Bar(total) as bar, ThreadPoolExecutor(self.jobs) as pool:
             commands = Commands(bar.say, self.jobs)
@@ -233,7 +230,7 @@ class Runner:
                 runs = {future: run for run, future in futures.items()}
                 for future in as_completed(runs):
                     if self.keep_going and future.exception() is not None:
-                        failures.append(f'{runs[future].folder.name}: {future.exception()}')
+                        failures.append(f'{runs[future].folder}: {future.exception()}')
                         bar.say(failures[-1])
                     else:
                         future.result()
@@ -250,17 +247,17 @@ class Runner:
             depth, above = 0, run.teacher
             while above is not None:
                 depth, above = depth + 1, above.teacher
-            return 0, depth, -self.seconds[run.row.name]
+            return 0, depth, -self.seconds[run.row]
         return (1 if run.teacher is None else 2), 0, 0
 
     def _do(self, run: Run, commands: Commands, bar: Bar, after: Future | None) -> None:
         if after is not None and after.exception() is not None:
             raise RuntimeError(f'its teacher {run.teacher.row.name} failed')
-        left = seconds = self.seconds[run.row.name]
+        left = seconds = self.seconds[run.row]
 
         def see(line: str) -> None:
             nonlocal left
-            found, epochs = _EPOCH_DONE.search(line), self.epochs[run.row.name]
+            found, epochs = _EPOCH_DONE.search(line), self.epochs[run.row]
             if found and epochs:
                 goal = seconds * (1 - _TRAINING * min(1, int(found[1]) / epochs))
                 bar.advance(left - goal)

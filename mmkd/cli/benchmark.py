@@ -1,8 +1,9 @@
-"""Run a matrix of trainings, config by seed, and write a page with intervals of confidence.
+"""Run matrices of trainings, config by seed, and write pages with intervals of confidence.
 
 The runs are done with `mmkd train` and `mmkd test`, one a GPU or, without, as many as there are
 cores. What is done is kept in the work directory: the same command after a kill or a failure skips
-it, and continues what was begun. JSON and page are written again after every run.
+it, and continues what was begun. JSON and page are written again after every run. Several matrices
+share the processes, so that none waits for the last run of another.
 """
 
 from __future__ import annotations
@@ -25,7 +26,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('matrix', help='matrix file, such as mmkd::benchmark/demo_digits.py')
+    parser.add_argument(
+        'matrices',
+        nargs='+',
+        metavar='MATRIX',
+        help='matrix file, such as mmkd::benchmark/demo_digits.py; of several the first is first',
+    )
     parser.add_argument(
         '--work-dir',
         type=Path,
@@ -40,6 +46,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.jobs is not None and args.jobs < 1:
         parser.error(f'--jobs must be 1 or more, found {args.jobs}')
+    if len(args.matrices) > 1 and (args.work_dir or args.only):
+        parser.error('--work-dir and --only are of one MATRIX; run the others by themselves')
     return args
 
 
@@ -56,7 +64,7 @@ def listing(runs: Sequence[Run], jobs: int) -> str:
         if 'metrics' in record:
             state = 'done'
         else:
-            seconds = expected[run.row.name]
+            seconds = expected[run.row]
             left += seconds or 0
             unknown += seconds is None
             state = f'{"continue" if record else "to do"}, {_minutes(seconds)}'
@@ -82,35 +90,51 @@ def render_again(matrix: Matrix, folder: Path) -> Path:
     return page
 
 
+class _Page:
+    """The page of a matrix, and the runs that it is made of.
+
+    Args:
+        source (str): The matrix file, as it was given.
+        args (Namespace): Those of the command.
+    """
+
+    def __init__(self, source: str, args: argparse.Namespace) -> None:
+        self.matrix = read_matrix(source)
+        work_dir = args.work_dir or Path('work_dirs/benchmark', self.matrix.name)
+        self.folder = args.out or work_dir
+        self.runs = all_runs(self.matrix, work_dir, args.only)
+        self.everything = all_runs(self.matrix, work_dir)
+        self.command = f'mmkd benchmark {source}'
+        for name in ('work_dir', 'out'):
+            if getattr(args, name) is not None:
+                self.command += f' --{name.replace("_", "-")} {getattr(args, name)}'
+
+    def write(self) -> list[Path]:
+        return write(self.matrix, collect(self.everything, self.command), self.folder)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    matrix = read_matrix(args.matrix)
-    work_dir = args.work_dir or Path('work_dirs/benchmark', matrix.name)
-    out, jobs = args.out or work_dir, args.jobs or num_jobs()
+    pages = [_Page(source, args) for source in args.matrices]
     if args.render:
-        print(render_again(matrix, out))
+        for page in pages:
+            print(render_again(page.matrix, page.folder))
         return
-    runs, everything = all_runs(matrix, work_dir, args.only), all_runs(matrix, work_dir)
+    of_run = {run: page for page in pages for run in page.runs}
+    runs, jobs = list(of_run), args.jobs or num_jobs()
     if args.dry_run:
         print(listing(runs, jobs))
         return
     # Ended as by Ctrl-C, with the trainings.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    command = f'mmkd benchmark {args.matrix}'
-    for name in ('work_dir', 'out'):
-        if getattr(args, name) is not None:
-            command += f' --{name.replace("_", "-")} {getattr(args, name)}'
-
-    def refresh(run: Run | None = None) -> list[Path]:
-        return write(matrix, collect(everything, command), out)
-
     runner = Runner(runs, jobs)
     print(f'{len(runs) - len(runner.todo)} of {len(runs)} runs are done')
     try:
-        failures = runner.run(refresh)
+        failures = runner.run(lambda run: of_run[run].write())
     except KeyboardInterrupt:
         raise SystemExit('stopped, with what it ran; the same command goes on from there') from None
-    print('\n'.join(map(str, refresh())))
+    for page in pages:
+        print('\n'.join(map(str, page.write())))
     if failures:
         raise SystemExit(
             f'{len(failures)} runs failed, the same command tries again: {failures[0]}'

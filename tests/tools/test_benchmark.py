@@ -92,16 +92,16 @@ def benchmark(tmp_path, repo):
 def test_a_killed_benchmark_skips_what_is_done_and_resumes_what_is_not(benchmark, tmp_path):
     first = benchmark('--jobs', '2')
     deadline = time.monotonic() + 120
-    while not (tmp_path / 'hanging').exists() or len(results(tmp_path)) < 4:
+    page = tmp_path / 'runs/m.md'  # written after the JSON file
+    while not ((tmp_path / 'hanging').exists() and page.exists() and '4 of' in page.read_text()):
         assert first.poll() is None, first.stdout.read()
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
     # What there is is on the page, and says that it is not all.
-    page = (tmp_path / 'runs/m.md').read_text()
-    assert '4 of 5 runs are done' in page
-    assert '| KD | 1 of 2 | 60.0 | 60.0 | Alone | +10.0 |' in page
+    assert '4 of 5 runs are done' in page.read_text()
+    assert '| KD | 1 of 2 | 60.0 | 60.0 | Alone | +10.0 |' in page.read_text()
     before = (tmp_path / 'commands.txt').read_text().splitlines()
 
     second = benchmark()
@@ -111,9 +111,8 @@ def test_a_killed_benchmark_skips_what_is_done_and_resumes_what_is_not(benchmark
     train, test = (tmp_path / 'commands.txt').read_text().splitlines()[len(before) :]
     assert train.startswith('train mmkd::demo/digits_kd.py --resume --work-dir runs/kd_seed1 ')
     assert test.startswith('test mmkd::demo/digits_kd.py runs/kd_seed1/epoch_2.pth ')
-    page = (tmp_path / 'runs/m.md').read_text()
-    assert '5 of 5 runs are done' in page
-    assert '| KD | 2 | 60.5 ± 6.4 | 60.0, 61.0 | Alone | +10.0 ± 0.0 |' in page
+    assert '5 of 5 runs are done' in page.read_text()
+    assert '| KD | 2 | 60.5 ± 6.4 | 60.0, 61.0 | Alone | +10.0 ± 0.0 |' in page.read_text()
     done = {(run['row'], run['seed']): run for run in results(tmp_path)}
     assert len(done) == 5
     assert done['kd', 1]['train']['resumed']
@@ -130,10 +129,10 @@ def results(tmp_path):
 
 
 @pytest.fixture
-def in_process(tmp_path, monkeypatch):
+def command(tmp_path, monkeypatch):
     """``main`` of the same in this process, where nothing hangs."""
     from mmkd.benchmark import process
-    from mmkd.cli import benchmark as command
+    from mmkd.cli import benchmark
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(process, 'COMMAND', (sys.executable, 'fake.py'))
@@ -141,7 +140,12 @@ def in_process(tmp_path, monkeypatch):
     monkeypatch.setattr(signal, 'signal', lambda *args: None)
     (tmp_path / 'm.py').write_text(MATRIX)
     (tmp_path / 'fake.py').write_text(FAKE.replace('time.sleep(600)', 'pass'))
-    return lambda *args: command.main(['m.py', '--work-dir', 'runs', *args])
+    return benchmark.main
+
+
+@pytest.fixture
+def in_process(command):
+    return lambda *args: command(['m.py', '--work-dir', 'runs', *args])
 
 
 def test_a_dry_run_lists_everything_and_runs_nothing(in_process, tmp_path, capsys):
@@ -191,6 +195,29 @@ def test_render_takes_texts_of_the_matrix_and_a_changed_run_is_refused(in_proces
     (tmp_path / 'm.py').write_text(matrix.replace("end': 30", "end': 31"))
     with pytest.raises(ValueError, match=r'runs/alone_seed0/run\.json is of a run with options='):
         in_process()
+
+
+def test_matrices_share_the_processes_and_have_a_page_each(command, tmp_path, capsys):
+    other = MATRIX.replace("'Tiny'", "'Other'").replace('[0, 1]', '[2]')
+    (tmp_path / 'other.py').write_text(other)
+    command(['m.py', 'other.py', '--jobs', '2', '--out', 'pages', '--dry-run'])
+    assert '8 of 8 runs to do' in capsys.readouterr().out
+    # Rows of the same names are not mixed up.
+    command(['other.py', '--out', 'pages', '--only', 'alone'])
+    command(['m.py', 'other.py', '--jobs', '2', '--out', 'pages'])
+    printed = capsys.readouterr().out
+    assert '1 of 8 runs are done' in printed
+    assert all(f'pages/{name}.md' in printed for name in ('m', 'other'))
+    for name, title, seeds in (('m', 'Tiny', [0, 1]), ('other', 'Other', [2])):
+        page = (tmp_path / f'pages/{name}.md').read_text()
+        assert page.startswith(f'# {title}\n')
+        assert f'mmkd benchmark {name}.py --out pages\n' in page
+        runs = json.loads((tmp_path / f'pages/{name}.json').read_text())['runs']
+        assert [run['seed'] for run in runs if run['row'] == 'kd'] == seeds
+        assert (tmp_path / f'work_dirs/benchmark/{name}/big/epoch_2.pth').exists()
+    with pytest.raises(SystemExit):
+        command(['m.py', 'other.py', '--only', 'kd'])
+    assert '--work-dir and --only are of one MATRIX' in capsys.readouterr().err
 
 
 @pytest.mark.full
