@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
@@ -218,41 +218,47 @@ class Runner:
             RuntimeError: If one fails, without ``keep_going``.
         """
         total = sum(self.seconds[run.row] for run in self.todo)
-        failures = []
+        waiting = sorted(self.todo, key=self._order)
+        running: dict[Future, Run] = {}
+        failed: dict[Run, str] = {}
         with Bar(total) as bar, ThreadPoolExecutor(self.jobs) as pool:
             commands = Commands(bar.say, self.jobs)
-            futures: dict[Run, Future] = {}
+
+            def end(run: Run, error: BaseException | None) -> None:
+                if error is None:
+                    done(run)
+                elif self.keep_going:
+                    failed[run] = f'{run.folder}: {error}'
+                    bar.say(failed[run])
+                else:
+                    raise error
+
             try:
-                # A pool takes work in order, so that what waits comes after what it waits for.
-                for run in sorted(self.todo, key=self._order):
-                    after = futures.get(run.teacher)
-                    futures[run] = pool.submit(self._do, run, commands, bar, after)
-                runs = {future: run for run, future in futures.items()}
-                for future in as_completed(runs):
-                    if self.keep_going and future.exception() is not None:
-                        failures.append(f'{runs[future].folder}: {future.exception()}')
-                        bar.say(failures[-1])
-                    else:
-                        future.result()
-                        done(runs[future])
+                while waiting or running:
+                    for run in list(waiting):
+                        if run.teacher in failed:
+                            waiting.remove(run)
+                            end(run, RuntimeError(f'its teacher {run.teacher.row.name} failed'))
+                        elif len(running) < self.jobs and self._may_start(run):
+                            waiting.remove(run)
+                            running[pool.submit(self._do, run, commands, bar)] = run
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        end(running.pop(future), future.exception())
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 commands.stop()
                 raise
-        return failures
+        return list(failed.values())
 
-    def _order(self, run: Run) -> tuple:
-        """Teachers before those that they teach, the longest first; rows without one, with one."""
-        if run.row.is_teacher:
-            depth, above = 0, run.teacher
-            while above is not None:
-                depth, above = depth + 1, above.teacher
-            return 0, depth, -self.seconds[run.row]
-        return (1 if run.teacher is None else 2), 0, 0
+    @staticmethod
+    def _may_start(run: Run) -> bool:
+        return run.teacher is None or 'metrics' in run.teacher.record
 
-    def _do(self, run: Run, commands: Commands, bar: Bar, after: Future | None) -> None:
-        if after is not None and after.exception() is not None:
-            raise RuntimeError(f'its teacher {run.teacher.row.name} failed')
+    def _order(self, run: Run) -> tuple[int, float]:
+        """Teachers first, the longest of them first; then as given."""
+        return (0, -self.seconds[run.row]) if run.row.is_teacher else (1, 0.0)
+
+    def _do(self, run: Run, commands: Commands, bar: Bar) -> None:
         left = seconds = self.seconds[run.row]
 
         def see(line: str) -> None:
