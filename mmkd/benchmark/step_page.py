@@ -17,8 +17,6 @@ from .step import STEP
 
 #: Name of the files, without their endings.
 NAME = 'speed'
-#: What of a row says what was measured; another row with the same takes its place.
-_SETTING = ('config', 'options', 'amp', 'batch', 'shape')
 
 _HOW = """\
 *R* is the time of a step of distillation over the sum of what its networks take on their own: the
@@ -37,6 +35,16 @@ of one run: another run, beside other work of the machine, can give an R outside
 medians too; one thread on a CPU is timed by what it takes of the processor, without its waiting for
 other processes. *MiB* is the most memory of tensors that a step holds beyond weights and the
 optimizer's buffers, of the distillation and of the largest of its networks on their own."""
+
+
+def _machine(row: Mapping[str, Any]) -> str:
+    return ', '.join(row['environment']['hardware'])
+
+
+def _setting(row: Mapping[str, Any]) -> tuple:
+    """What a row says that it measured; another one with the same takes its place."""
+    what = (row[key] for key in ('config', 'options', 'amp', 'batch', 'shape'))
+    return _machine(row), *what
 
 
 def ratios(seconds: Mapping[str, Sequence[float]]) -> list[float]:
@@ -73,12 +81,8 @@ def command(rows: Sequence[Mapping[str, Any]]) -> str:
     return ' \\\n    '.join([*lines, shlex.join(rows[0]['arguments'])])
 
 
-def render(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The page.
-
-    Args:
-        rows (sequence of mapping): Of the JSON file.
-    """
+def _measured(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What was measured on one machine: when and with what, and the table."""
     cells = [['', 'images', 'step, ms', 'on their own, ms', 'R', 'MiB', 'on its own']]
     for row in rows:
         alone = [name for name in row['seconds'] if name != STEP]
@@ -95,19 +99,35 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
         )
     dates = sorted({row['date'] for row in rows})
     environments = dict.fromkeys(environment_line(row['environment']) for row in rows)
-    commands: dict[tuple, list] = {}
+    return [
+        f'Measured {dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"} on:',
+        '\n'.join(environments),
+        table(cells),
+    ]
+
+
+def render(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The page.
+
+    Args:
+        rows (sequence of mapping): Of the JSON file.
+    """
+    machines: dict[str, list] = {}
+    commands: dict[tuple, dict] = {}
     for row in rows:
-        commands.setdefault(tuple(row['arguments']), []).append(row)
+        machines.setdefault(_machine(row), []).append(row)
+        # The same on every machine.
+        commands.setdefault(tuple(row['arguments']), {})[row['config']] = row
     parts = [
         '# What a step of distillation costs',
         '<!-- Written by mmkd benchmark_step. -->',
         _HOW,
-        f'Measured {dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"} on:',
-        '\n'.join(environments),
-        table(cells),
+        *(part for some in machines.values() for part in _measured(some)),
         '## Commands',
         f'Every time of every round is in [{NAME}.json]({NAME}.json).',
-        '\n'.join(['```shell', *map(command, commands.values()), '```']),
+        '\n'.join(
+            ['```shell', *(command(list(some.values())) for some in commands.values()), '```']
+        ),
     ]
     return '\n\n'.join(parts) + '\n'
 
@@ -115,8 +135,8 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
 def write(row: Mapping[str, Any], folder: Path) -> list[Path]:
     """Add a row to the JSON file of a folder, and write the page again; the files.
 
-    A row of the same config and setting gives way to it. They are ordered by the command that
-    measures them, and by config.
+    A row of the same machine, config and setting gives way to it. They are ordered by machine, by
+    the command that measures them, and by config.
 
     Args:
         row (mapping): What was measured.
@@ -124,8 +144,8 @@ def write(row: Mapping[str, Any], folder: Path) -> list[Path]:
     """
     files = [folder / f'{NAME}{ending}' for ending in ('.json', '.md')]
     rows = json.loads(files[0].read_text()) if files[0].is_file() else []
-    others = [old for old in rows if any(old[key] != row[key] for key in _SETTING)]
-    rows = sorted([*others, row], key=lambda row: (row['arguments'], row['config']))
+    others = [old for old in rows if _setting(old) != _setting(row)]
+    rows = sorted([*others, row], key=lambda row: (_machine(row), row['arguments'], row['config']))
     write_whole(files[0], (json.dumps(rows, indent=1) + '\n').encode())
     write_whole(files[1], render(rows).encode())
     return files

@@ -10,7 +10,7 @@ from mmengine.registry import DefaultScope
 
 from mmkd.benchmark import step
 from mmkd.benchmark.statistics import median_interval
-from mmkd.benchmark.step_page import ratios, render
+from mmkd.benchmark.step_page import ratio, ratios, render, write
 from mmkd.cli import benchmark_step
 from mmkd.engine.config import read_config
 from mmkd.losses import KLDivergenceLoss
@@ -61,6 +61,13 @@ def test_what_a_term_takes_is_seen_in_its_step_alone(tmp_path, capsys):
     assert kept == lazy
     assert (tmp_path / 'speed.md').read_text() == render([kept, again])
     assert f'{config}: R ' in capsys.readouterr().out
+    # That of another machine stands beside it, in a table of its own.
+    other = {**again, 'environment': {**again['environment'], 'hardware': ['another machine']}}
+    write(other, tmp_path)
+    assert measured(tmp_path) == [kept, again, other]
+    page = (tmp_path / 'speed.md').read_text()
+    assert page.index('* another machine, ') > page.rindex(ratio(again), 0, page.rindex('Measured'))
+    assert page.count('mmkd benchmark_step') == 3  # who wrote it, and two commands
 
 
 def built(name, **options):
