@@ -256,3 +256,8 @@ def coco_folder(tmp_path_factory):
             json.dumps(dict(images=images, annotations=annotations, categories=categories))
         )
     return root
+
+
+def pytest_make_parametrize_id(val, argname):
+    # Archives have the time in them, and the workers of xdist must agree on names.
+    return argname if isinstance(val, bytes) else None

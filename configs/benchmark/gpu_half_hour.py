@@ -1,12 +1,13 @@
-# For one GPU and half an hour; not run yet. The data is prepared as docs/results/cifar10.md says.
+# For one GPU and half an hour. The data is prepared as docs/results/cifar10.md says.
 #
-#   mmkd benchmark mmkd::benchmark/gpu_half_hour.py --jobs 4
+#   mmkd benchmark mmkd::benchmark/gpu_half_hour.py --jobs 15
 #
-# Networks this small leave a GPU idle: several at once share it, as far as there are cores to load.
+# Networks this small leave a GPU idle: as many at once share it as there are cores
+# (configs/benchmark/README.md says how).
 title = 'CIFAR-10 on a GPU, half an hour'
 prose = """
 All 50,000 images at 32 pixels, batch 128, mixed precision. The teacher has 60 epochs, every student
-20.
+20. The runs share one GPU by NVIDIA's MPS, with those of [bccd.md](bccd.md) among them.
 """
 
 metrics = [
