@@ -105,9 +105,9 @@ def check_stack() -> None:
     transformers = _version('transformers')
     if transformers and not within(transformers, '0', stack.transformers_maximum):
         raise ImportError(
-            f'mmpretrain cannot be imported beside transformers {transformers}, which mmkd does not '
-            f'need: run `pip install "transformers<{stack.transformers_maximum}"` or `pip uninstall '
-            'transformers`, or give mmkd an environment of its own'
+            f'mmpretrain cannot be imported beside transformers {transformers}, which mmkd does '
+            f'not need: run `pip install "transformers<{stack.transformers_maximum}"` or `pip '
+            'uninstall transformers`, or give mmkd an environment of its own'
         )
 
     found = 'none'
