@@ -44,14 +44,14 @@ def tool(tmp_path_factory):
     """``tool('train.py', CONFIG, ...)`` runs a tool and returns its output; it must succeed.
 
     Importing mmdet and mmpretrain takes longer than most of what is run. So Python tools are forked
-    from a server that has imported them, unless the environment or the folder are the test's.
+    from a server that has imported them.
     """
     processes = multiprocessing.get_context('forkserver')
     processes.set_forkserver_preload(PRELOADED)
     output = tmp_path_factory.mktemp('tool') / 'output.txt'
 
-    def forked(script, args):
-        process = processes.Process(target=run_script, args=(script, args, REPO, output))
+    def forked(script, args, env):
+        process = processes.Process(target=run_script, args=(script, args, REPO, output, env))
         process.start()
         process.join(600)
         if process.exitcode is None:
@@ -59,16 +59,15 @@ def tool(tmp_path_factory):
             raise TimeoutError(f'{script} runs for more than 600 seconds')
         return process.exitcode, output.read_text()
 
-    def run(name, *args, ok=True, env=None, cwd=REPO):
-        script, args = str(REPO / 'tools' / name), list(map(str, args))
-        if name.endswith('.py') and env is None and cwd == REPO:
-            code, printed = forked(script, args)
+    def run(name, *args, ok=True, env=None):
+        script, args, env = str(REPO / 'tools' / name), list(map(str, args)), env or {}
+        if name.endswith('.py'):
+            code, printed = forked(script, args, env)
         else:
-            command = ['bash', script] if name.endswith('.sh') else [sys.executable, script]
             result = subprocess.run(
-                [*command, *args],
-                cwd=cwd,
-                env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, **(env or {})},
+                ['bash', script, *args],
+                cwd=REPO,
+                env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, **env},
                 capture_output=True,
                 text=True,
                 timeout=600,
