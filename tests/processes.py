@@ -4,15 +4,20 @@ import multiprocessing
 import os
 from contextlib import ExitStack
 from functools import partial
+from types import SimpleNamespace
 
 import torch
 import torch.distributed as dist
+from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel, MMFullyShardedDataParallel
 from torch import nn
 from torch.distributed.fsdp.wrap import size_based_auto_wrap_policy
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader
 
 import mmkd.losses.crd
+from mmkd.engine import PretrainHook
 from mmkd.losses import FactorTransferLoss
 from mmkd.registry import MODELS
 
@@ -143,6 +148,26 @@ def _eval_batch_norms(model):
     for module in model.modules():
         if isinstance(module, _BatchNorm):
             module.eval()
+
+
+def pretrain(inputs):
+    """Pre-train a term of a distiller by shares of a joint batch; the weights of all processes."""
+    cfg, term, batch = inputs
+    rank, size = dist.get_rank(), dist.get_world_size()
+    torch.manual_seed(0)
+    model = MODELS.build(cfg)
+    share = {key: value[rank::size] for key, value in batch.items()}
+    runner = SimpleNamespace(
+        iter=0,
+        model=MMDistributedDataParallel(model),
+        cfg=Config(dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.05)))),
+        train_dataloader=DataLoader([share], batch_size=None),
+        logger=MMLogger('pretrain'),
+    )
+    PretrainHook([term], length=2).before_train(runner)
+    weights = [None] * size
+    dist.all_gather_object(weights, dict(model.named_parameters()))
+    return weights
 
 
 def _share_of(batch):

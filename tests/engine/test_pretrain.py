@@ -1,6 +1,4 @@
 import copy
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
+from processes import pretrain, run
 from torch.utils.data import DataLoader
 
 from mmkd.distillers import OfflineDistiller
@@ -16,7 +15,6 @@ from mmkd.engine import PretrainHook
 
 TAPS = dict(student='backbone.layer2', teacher='backbone.layer2')
 DEMO = Path(__file__).parents[2] / 'configs/demo/digits_kd.py'
-WORKER = Path(__file__).with_name('pretrain_worker.py')
 
 
 def make(classifier, save_teacher, **term):
@@ -191,16 +189,15 @@ def test_a_phase_in_iterations_may_end_within_an_epoch(classifier, save_teacher,
 
 
 def test_processes_end_the_phase_with_equal_weights(
-    classifier, save_teacher, image_batch, tmp_path, free_port
+    classifier, save_teacher, image_batch, tmp_path
 ):
-    teacher = save_teacher(classifier)
-    inputs, results = tmp_path / 'inputs.pth', []
-    torch.save((classifier, teacher, TAPS, image_batch(8)), inputs)
-    command = [sys.executable, '-m', 'torch.distributed.run', '--master_addr=127.0.0.1']
-    command += [f'--master_port={free_port}', '--nproc_per_node=2', WORKER, inputs, tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-3000:]
-    results = [torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1)]
+    cfg = dict(
+        type='OfflineDistiller',
+        student=classifier,
+        teacher=save_teacher(classifier),
+        losses=dict(a=dict(type='HintLoss', **TAPS)),
+    )
+    results = run(pretrain, (cfg, 'a', image_batch(8)), 2, tmp_path)
     start = make(classifier, save_teacher, type='HintLoss')
     for name, _ in start.named_parameters():
         assert torch.equal(results[0][name], results[1][name]), name
