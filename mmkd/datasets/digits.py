@@ -51,6 +51,8 @@ class Digits(BaseDataset):
 
     Args:
         split (str): ``'train'`` or ``'test'``. Defaults to ``'train'``.
+        serialize_data (bool): As MMEngine has it, for worker processes. Defaults to False, which
+            starts a quarter of a second sooner: the images are 345 kB.
         **kwargs: As in :class:`mmpretrain.datasets.BaseDataset`.
 
     Raises:
@@ -62,9 +64,11 @@ class Digits(BaseDataset):
 
     METAINFO = {'classes': CLASSES}
 
-    def __init__(self, split: str = 'train', **kwargs: Any) -> None:
+    def __init__(
+        self, split: str = 'train', serialize_data: bool = False, **kwargs: Any
+    ) -> None:
         self.split = split
-        super().__init__(ann_file='', **kwargs)
+        super().__init__(ann_file='', serialize_data=serialize_data, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         images, labels = load_split(self.split)

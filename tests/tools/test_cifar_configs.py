@@ -109,7 +109,7 @@ def assert_trained(cfg, scalars, checkpoint, num_images, classes):
 
 
 def test_resnet8_learns_from_a_cifar100_folder(train, cifar100_folder):
-    cfg, scalars, checkpoint = train('resnet8_cifar100.py', cifar100_folder(1195, 64), epochs=5)
+    cfg, scalars, checkpoint = train('resnet8_cifar100.py', cifar100_folder(1195, 64), epochs=4)
     assert_trained(cfg, scalars, checkpoint, 1195, tuple(CIFAR100_CATEGORIES))
     # Ten digits, equally often: log 10 is what an answer without the image costs.
     loss = [scalar['loss'] for scalar in scalars if 'loss' in scalar]
