@@ -24,6 +24,8 @@ from mmkd.registry import MODELS
 
 # MMEngine reads all metafiles of a package for every base that lies there, most of its time.
 mmengine.config.utils.load = functools.cache(mmengine.config.utils.load)
+# It imports pkg_resources anew for every such base.
+mmengine.config.config.is_installed = functools.cache(mmengine.config.config.is_installed)
 # It has yapf lay out a config each time it is saved, most of the time of a run of two steps.
 mmengine.config.config.FormatCode = lambda text, style_config: (text, False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import runpy
@@ -19,12 +20,15 @@ def run_script(
 ) -> None:
     """What ``cd FOLDER && ENV python SCRIPT ARGS > OUTPUT 2>&1`` does.
 
-    Configs are saved in one line, and the commands of a benchmark or demo are forked too.
+    Configs are read and saved as in conftest.py, and the commands of a benchmark or demo are forked
+    too.
     """
     from mmkd.benchmark import process
 
     gc.freeze()
-    mmengine.config.config.FormatCode = lambda text, style_config: (text, False)
+    config = mmengine.config.config
+    config.FormatCode = lambda text, style_config: (text, False)
+    config.is_installed = functools.cache(config.is_installed)
     process.subprocess = SimpleNamespace(**{**vars(subprocess), 'Popen': ForkedCommand})
     with open(output, 'w') as file:
         _print_to(file.fileno())
