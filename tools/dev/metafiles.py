@@ -195,13 +195,10 @@ def metafile(folder: Path, paths: list[Path], results: Mapping, only_results: bo
     """The text of a folder's metafile."""
     target = folder / 'metafile.yml'
     entries = yaml.safe_load(target.read_text())['Models'] if target.is_file() else ()
-    before = {entry['Config']: entry for entry in entries}
+    before = {ROOT / entry['Config']: entry for entry in entries}
     head = collection(folder)
     models = [
-        model(
-            path, head['Name'], before.get(str(path.relative_to(ROOT)), {}), results, only_results
-        )
-        for path in paths
+        model(path, head['Name'], before.get(path, {}), results, only_results) for path in paths
     ]
     return dump(dict(Collections=[head], Models=models))
 
