@@ -23,6 +23,8 @@ class Stack:
         mmcv_minimum: The least version of mmcv that fits.
         mmcv_maximum: The least version above it that does not.
         mmcv_tested: The version that the tests run with.
+        transformers_maximum: The least version of transformers beside which its mmpretrain fails
+            as it is imported. Nothing here needs transformers, but many environments have it.
     """
 
     extra: str
@@ -31,6 +33,7 @@ class Stack:
     mmcv_minimum: str
     mmcv_maximum: str
     mmcv_tested: str
+    transformers_maximum: str
 
 
 OPENMMLAB = Stack(
@@ -40,6 +43,7 @@ OPENMMLAB = Stack(
     mmcv_minimum='2.0.0',  # both of what mmdet 3.3.0 and mmpretrain 1.2.0 accept
     mmcv_maximum='2.2.0',
     mmcv_tested='2.1.0',
+    transformers_maximum='4.52',
 )
 ONEDL = Stack(
     extra='onedl',
@@ -48,15 +52,16 @@ ONEDL = Stack(
     mmcv_minimum='2.3.0',
     mmcv_maximum='2.4.0',  # what onedl-mmpretrain 1.3.6 accepts
     mmcv_tested='2.3.6',
+    transformers_maximum='5',
 )
 
 
-def _is_installed(package: str) -> bool:
+def _version(package: str) -> str | None:
+    """That of an installed package, else None."""
     try:
-        metadata.distribution(package)
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return False
-    return True
+        return None
 
 
 def installed_stack() -> Stack:
@@ -66,7 +71,7 @@ def installed_stack() -> Stack:
         ImportError: If packages of both stacks are installed, or MMEngine is not.
     """
     packages = {
-        stack: [name for name in (*stack.others, stack.mmcv) if _is_installed(name)]
+        stack: [name for name in (*stack.others, stack.mmcv) if _version(name)]
         for stack in (OPENMMLAB, ONEDL)
     }
     if all(packages.values()):
@@ -88,14 +93,22 @@ def check_stack() -> None:
     """Check that mmcv fits and has its compiled ops, which pip may leave out without a word.
 
     Raises:
-        ImportError: If the packages are those of two stacks or none, or if mmcv is missing, of
-            another version, or without ops for this torch.
+        ImportError: If the packages are those of two stacks or none, if mmcv is missing, of another
+            version, or without ops for this torch, or if mmpretrain fails beside transformers.
     """
     stack = installed_stack()
     from mmengine.utils import digit_version
 
     def within(version: str, minimum: str, maximum: str) -> bool:
         return digit_version(minimum) <= digit_version(version) < digit_version(maximum)
+
+    transformers = _version('transformers')
+    if transformers and not within(transformers, '0', stack.transformers_maximum):
+        raise ImportError(
+            f'mmpretrain cannot be imported beside transformers {transformers}, which mmkd does '
+            f'not need: run `pip install "transformers<{stack.transformers_maximum}"` or `pip '
+            'uninstall transformers`, or give mmkd an environment of its own'
+        )
 
     found = 'none'
     try:

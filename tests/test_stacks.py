@@ -24,8 +24,9 @@ STACKS = pytest.mark.parametrize('named', [OPENMMLAB, ONEDL], ids=lambda named: 
 def install(monkeypatch):
     """Let the environment hold the packages of these names."""
 
-    def install(*packages):
-        monkeypatch.setattr(stack, '_is_installed', lambda name: name in packages)
+    def install(*packages, **versions):
+        versions.update(dict.fromkeys(packages, '1'))
+        monkeypatch.setattr(stack, '_version', versions.get)
 
     return install
 
@@ -61,6 +62,25 @@ def test_mmcv_of_the_other_stack_or_none_is_refused(install, monkeypatch, named,
     with pytest.raises(ImportError, match=f'found mmcv: {version}') as caught:
         check_stack()
     assert f'--no-cache-dir {named.mmcv}=={named.mmcv_tested}' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('named', 'version', 'fine'),
+    [
+        (OPENMMLAB, '4.51.3', True),
+        (OPENMMLAB, '4.52.1', False),
+        (ONEDL, '4.57.6', True),
+        (ONEDL, '5.24.0', False),
+    ],
+)
+def test_transformers_that_break_mmpretrain_are_refused(install, monkeypatch, named, version, fine):
+    install(*named.others, transformers=version)
+    monkeypatch.setattr(mmcv, '__version__', named.mmcv_tested)
+    if fine:
+        check_stack()
+        return
+    with pytest.raises(ImportError, match=f'transformers {version}.*"transformers<'):
+        check_stack()
 
 
 def test_packages_of_both_stacks_are_refused(install):
