@@ -8,10 +8,10 @@ of the channels of their teacher's backbone and its neck and head, all of 12 epo
 the last epoch. None of this says what the methods give on COCO.
 """
 notes = """
-KD's weight of 20 and those of FitNet, FGFI and ReviewKD are of ReviewKD's supplement, whose students
-start from ImageNet weights and train at half of this learning rate. From scratch KD diverges at 20:
-without the warm-up of 4 epochs that it has here it did so in its second epoch, and left a
-classifier that gives every RoI the same scores. The rows of both heads are the same boxes
+KD's weight of 20 and those of FitNet, FGFI and ReviewKD are of ReviewKD's supplement, whose
+students start from ImageNet weights and train at half of this learning rate. From scratch KD
+diverges at 20: without the warm-up of 4 epochs that it has here it did so in its second epoch, and
+left a classifier that gives every RoI the same scores. The rows of both heads are the same boxes
 (`test_teacher_sees_student_proposals`), so that is the step size and not the pairing.
 
 The class scores of RetinaNet (`QualityFocalKDLoss`) have 4 epochs of warm-up too. Without it every
