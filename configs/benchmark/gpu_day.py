@@ -1,4 +1,4 @@
-# For one GPU and a day; not run yet. The data is prepared as docs/results/cifar10.md says.
+# For one GPU and a day; not run yet. The data is prepared as configs/benchmark/README.md says.
 #
 #   mmkd benchmark mmkd::benchmark/gpu_day.py --jobs 4
 _base_ = './gpu_half_hour.py'

@@ -1,4 +1,4 @@
-# For one GPU and half an hour. The data is prepared as docs/results/cifar10.md says.
+# For one GPU and half an hour. The data is prepared as configs/benchmark/README.md says.
 #
 #   mmkd benchmark mmkd::benchmark/gpu_half_hour.py --jobs 15
 #

@@ -52,8 +52,16 @@ def write(matrix: Matrix, results: Mapping[str, Any], folder: Path) -> list[Path
     return files
 
 
-class _Results:
-    """The runs of a matrix that are done, by row and seed."""
+class Results:
+    """The runs of a matrix that are done, by row and seed.
+
+    Args:
+        matrix (Matrix): What was compared.
+        results (mapping): From :func:`collect`, or read from the JSON file.
+
+    Raises:
+        ValueError: If the matrix says that something else was run.
+    """
 
     def __init__(self, matrix: Matrix, results: Mapping[str, Any]) -> None:
         self.runs: dict[str, dict[int, dict]] = {name: {} for name in matrix.all_rows}
@@ -98,7 +106,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return '\n'.join([lines[0], '|' + ' --- |' * len(rows[0]), *lines[1:]])
 
 
-def _main_table(matrix: Matrix, results: _Results) -> str:
+def _main_table(matrix: Matrix, results: Results) -> str:
     metric = matrix.metrics[0]
     head = ['', 'runs', metric.label, 'each', 'control', 'gain', 'minutes', 'MiB']
     rows = [head]
@@ -123,7 +131,7 @@ def _main_table(matrix: Matrix, results: _Results) -> str:
     return table(rows)
 
 
-def _other_table(matrix: Matrix, results: _Results) -> str:
+def _other_table(matrix: Matrix, results: Results) -> str:
     """The other metrics, where there are any, each with its gain."""
     others = matrix.metrics[1:]
     rows = []
@@ -143,7 +151,7 @@ def environment_line(environment: Mapping[str, Any]) -> str:
     return f'* {", ".join(parts)}'
 
 
-def _where(matrix: Matrix, results: Mapping[str, Any], shown: _Results) -> str:
+def _where(matrix: Matrix, results: Mapping[str, Any], shown: Results) -> str:
     dates = sorted({run['date'] for run in results['runs']})
     done = sum(map(len, shown.runs.values()))
     total = sum(len(row.seeds) for row in matrix.all_rows.values())
@@ -155,7 +163,7 @@ def _where(matrix: Matrix, results: Mapping[str, Any], shown: _Results) -> str:
     return lines[0] + ('\n\n' + '\n'.join(lines[1:]) if lines[1:] else '')
 
 
-def _commands(matrix: Matrix, results: Mapping[str, Any], shown: _Results) -> str:
+def _commands(matrix: Matrix, results: Mapping[str, Any], shown: Results) -> str:
     """The command that does it all, and what it ran with the first seed."""
     lines = [results['command']]
     for row in matrix.all_rows.values():
@@ -176,7 +184,7 @@ def render(matrix: Matrix, results: Mapping[str, Any]) -> str:
     Raises:
         ValueError: If the matrix says that something else was run.
     """
-    shown = _Results(matrix, results)
+    shown = Results(matrix, results)
     parts = [
         f'# {matrix.title}',
         f'<!-- Written by mmkd benchmark; the texts are those of {matrix.source}. -->',
