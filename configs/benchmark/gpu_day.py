@@ -7,6 +7,7 @@ title = 'CIFAR-10 on a GPU, a day'
 prose = """
 All 50,000 images at 32 pixels, batch 128, mixed precision, 200 epochs for teacher and students.
 """
+notes = ''
 
 metrics = [
     dict(key='accuracy/top1', label='top-1 (%)'),

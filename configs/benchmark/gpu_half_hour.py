@@ -9,6 +9,11 @@ prose = """
 All 50,000 images at 32 pixels, batch 128, mixed precision. The teacher has 60 epochs, every student
 20. The runs share one GPU by NVIDIA's MPS, with those of [bccd.md](bccd.md) among them.
 """
+notes = """
+The GPU was there for half an hour, most of which other tests and the runs of [bccd.md](bccd.md)
+took: hence what is missing. DML and AT are not shown to gain. What DML could give is about what the
+ensemble of the independent networks has over one of them.
+"""
 
 metrics = [
     dict(key='accuracy/top1', label='top-1 (%)'),
