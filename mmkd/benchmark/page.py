@@ -23,24 +23,35 @@ _HOW = (
 )
 
 
-def collect(runs: Iterable[Run], command: str) -> dict[str, Any]:
+def collect(runs: Iterable[Run], command: str, before: Mapping[str, Any]) -> dict[str, Any]:
     """What is done of some runs, as it is written to the JSON file.
+
+    Runs of another work directory, or machine, that the file has stay in it until they are done
+    here, unless the matrix has changed or their teacher was trained anew.
 
     Args:
         runs (iterable of Run): All of a matrix.
         command (str): The one that ran them.
+        before (mapping): What the JSON file has, or nothing.
 
     Returns:
         dict[str, Any]: ``command``, ``environments``, and ``runs``, the records of those that are
         done, each with the index of its environment.
     """
+    elsewhere = {(run['row'], run['seed']): run for run in before.get('runs', ())}
     environments, done = [], []
     for run in runs:
         record = run.record
-        if 'metrics' in record:
-            if record['environment'] not in environments:
-                environments.append(record['environment'])
-            done.append({**record, 'environment': environments.index(record['environment'])})
+        if 'metrics' not in record:
+            record = elsewhere.get((run.row.name, run.seed))
+            if record is None or (run.teacher is not None and run.teacher.record):
+                continue
+            if any(record[key] != value for key, value in run.identity.items()):
+                continue
+            record = {**record, 'environment': before['environments'][record['environment']]}
+        if record['environment'] not in environments:
+            environments.append(record['environment'])
+        done.append({**record, 'environment': environments.index(record['environment'])})
     return dict(command=command, environments=environments, runs=done)
 
 
