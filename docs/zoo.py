@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import yaml
 HEAD = """# Zoo
 
 Every config with its settings, from the metafiles that `model-index.yml` lists. *Measured* are
-our own runs, under the conditions that the page beside them gives, at its date; *published* is what
+means over seeds of our own runs, from the row and the page beside them, which give intervals and
+the settings that differ from the config's, such as fewer images or more epochs; *published* is what
 a paper reports, not reproduced here. There are no weights to download yet. Batch sizes are those of
 all processes.
 
@@ -28,18 +30,20 @@ def metafiles(root: Path) -> Iterator[dict[str, Any]]:
         yield yaml.safe_load((root / name).read_text())
 
 
-def results(entries: list[dict], source: Callable[[str], str]) -> str:
+def results(entries: list[dict], source: Callable[[dict], str]) -> str:
     """A cell: metrics, and where they are from."""
     cells = []
     for entry in entries:
         metrics = ', '.join(f'{name} {value:g}' for name, value in entry['Metrics'].items())
-        cells.append(f'{metrics} ({source(entry["Source"])})')
+        cells.append(f'{metrics} ({source(entry)})')
     return '; '.join(cells)
 
 
-def link(source: str) -> str:
-    """A page of results by its name, relative to the page."""
-    return f'[{Path(source).stem}](../{source.removeprefix("docs/")})'
+def measured(entry: dict) -> str:
+    """Seeds, row, and a link to the page of results, relative to this page."""
+    page = entry['Source']
+    seeds = f'{entry["Seeds"]} seed' + 's' * (entry['Seeds'] > 1)
+    return f'{seeds}, [{Path(page).stem}](../{page.removeprefix("docs/")}): {entry["Row"]}'
 
 
 def page(root: Path) -> str:
@@ -62,8 +66,8 @@ def page(root: Path) -> str:
                 str(said['Batch Size']),
                 said['Optimizer'],
                 f'`{said["Teacher"]}`' if 'Teacher' in said else '',
-                results(model.get('Results', []), link),
-                results(model.get('Published', []), str),
+                results(model.get('Results', []), measured),
+                results(model.get('Published', []), itemgetter('Source')),
             )
             text += f'| {" | ".join(cells)} |\n'
         text += '\n'

@@ -40,6 +40,20 @@ def test_the_sentences_of_troubleshooting_are_said():
         assert sentence in text, sentence
 
 
+def test_quoted_results_stand_on_the_page_that_they_link_to():
+    pages = [ROOT / 'README.md', *ROOT.glob('configs/*/README.md'), *DOCS.rglob('*.md')]
+    pages = [page for page in pages if not {'_build', 'generated'} & {*page.parts}]
+    links = [
+        (number, page.parent / target)
+        for page in pages
+        for text, target in re.findall(r'\[([^]]+)\]\(([^)]*results/\w+\.md)\)', page.read_text())
+        for number in re.findall(r'[+-]?\d+\.\d+(?: ± \d+\.\d+)?', text)
+    ]
+    assert links
+    for number, target in links:
+        assert number in target.read_text(), f'{number} is not in {target}'
+
+
 def test_every_page_is_in_the_contents():
     pages = {
         str(path.relative_to(DOCS).with_suffix(''))

@@ -1,12 +1,16 @@
-"""Metafiles: complete, of configs that exist, with results that the pages have."""
+"""Metafiles: complete, of configs that exist, with the results of the pages."""
 
+import functools
 import importlib.util
+import json
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 from mmengine.hub import get_config
+
+from mmkd.benchmark.matrix import Row
 
 ROOT = Path(__file__).parents[1]
 INDEX = yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
@@ -40,15 +44,60 @@ def test_a_model_is_of_its_collection_and_has_weights_only_where_there_is_a_file
     assert not [model['Name'] for model in MODELS if 'Weights' in model]
 
 
-def test_measured_results_stand_in_the_row_of_the_page_that_they_name():
-    measured = [result for model in MODELS for result in model.get('Results', [])]
-    assert measured
-    for result in measured:
-        lines = (ROOT / result['Source']).read_text().splitlines()
-        rows = [line for line in lines if line.startswith(f'| {result["Row"]} |')]
-        rows = [set(re.findall(r'\d+\.\d+', line)) for line in rows]
-        values = {f'{value:.1f}' for value in result['Metrics'].values()}
-        assert any(values <= row for row in rows), result
+def test_measured_results_are_those_of_the_json_files():
+    stale = METAFILES.outdated(only_results=True)
+    assert not stale, f'{[*map(str, stale)]}: run tools/dev/metafiles.py --results'
+
+
+def test_a_result_that_was_edited_is_found(tmp_path, monkeypatch):
+    folder = ROOT / 'configs/demo'
+    text = (folder / 'metafile.yml').read_text()
+    write = functools.partial(METAFILES.metafile, results=METAFILES.measured(), only_results=True)
+    monkeypatch.setattr(METAFILES, 'ROOT', tmp_path)
+    copy = tmp_path / 'configs/demo'
+    copy.mkdir(parents=True)
+    edited = re.sub(r'(box AP: )\d', r'\g<1>9', text)
+    assert edited != text
+    (copy / 'metafile.yml').write_text(edited)
+    assert write(copy, [copy / path.name for path in sorted(folder.glob('*.py'))]) == text
+
+
+def test_a_result_is_the_mean_over_seeds_in_the_row_of_the_page():
+    (model,) = [m for m in MODELS if m['Config'] == 'configs/demo/scenes_pkd.py']
+    (result,) = [r for r in model['Results'] if r['Source'] == 'docs/results/demo_scenes.md']
+    runs = json.loads((ROOT / 'docs/results/demo_scenes.json').read_text())['runs']
+    values = [run['metrics']['coco/bbox_mAP'] for run in runs if run['row'] == 'scenes_pkd']
+    assert len(values) == result['Seeds'] == 8
+    assert result['Metrics'] == {'box AP': pytest.approx(100 * sum(values) / 8, abs=0.051)}
+    assert (result['Task'], result['Dataset']) == ('Object Detection', 'Digit scenes')
+    line = f'| {result["Row"]} | 8 | {result["Metrics"]["box AP"]} ± '
+    assert line in (ROOT / result['Source']).read_text()
+
+
+def test_pages_may_be_missing_or_begun(tmp_path):
+    assert METAFILES.measured(tmp_path) == {}
+    page = json.loads((ROOT / 'docs/results/demo_digits.json').read_text())
+    page['runs'] = [run for run in page['runs'] if run['row'] == 'digits_student'][:2]
+    (tmp_path / 'demo_digits.json').write_text(json.dumps(page))
+    ((config, (result,)),) = METAFILES.measured(tmp_path).items()
+    assert (config, result['Seeds']) == ('configs/demo/digits_student.py', 2)
+
+
+@pytest.mark.parametrize(
+    ('options', 'chosen'),
+    [
+        ([{'train_cfg.max_epochs': '2'}, {}], 0),
+        ([{'model.objective.beta': '0'}, {'train_cfg.max_epochs': '2'}], 1),
+        ([{'model.losses.kd.loss_weight': '1'}, {'model.losses.kd.warmup': '4'}], 0),
+        # The control of a method, whose own row has options too.
+        ([{'model.objective.type': 'CE'}, {'model.student.depth': '8'}], 1),
+        ([{'model.objective.type': 'CE'}], None),
+    ],
+)
+def test_the_row_of_a_config_is_the_one_nearest_to_it(options, chosen):
+    rows = [Row(str(i), str(i), 'mmkd::a/b.py', option) for i, option in enumerate(options)]
+    wanted = {} if chosen is None else {'configs/a/b.py': rows[chosen]}
+    assert METAFILES.rows_of_configs(rows) == wanted
 
 
 def test_published_results_name_their_paper():

@@ -1,5 +1,5 @@
 # What networks with exits could gain from each other, before any method is tried.
-# The data is prepared as docs/results/cifar10.md says.
+# The data is prepared as configs/benchmark/README.md says.
 title = 'CIFAR-10 at 16 pixels: what an ensemble of exits has over its network'
 prose = """
 Classification losses alone at every exit, 90 epochs. Exits can teach their network no more than

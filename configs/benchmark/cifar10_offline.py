@@ -1,4 +1,4 @@
-# Offline distillation on a CPU. The data is prepared as docs/results/cifar10.md says.
+# Offline distillation on a CPU. The data is prepared as configs/benchmark/README.md says.
 title = 'CIFAR-10 at 16 pixels: ResNet-20 teaches ResNet-8'
 prose = """
 Every student learns from 10,000 images, 1,000 a class, for 15 epochs: three times the steps of one

@@ -1,4 +1,4 @@
-# For one GPU and a day; not run yet. The data is prepared as docs/results/cifar10.md says.
+# For one GPU and a day; not run yet. The data is prepared as configs/benchmark/README.md says.
 #
 #   mmkd benchmark mmkd::benchmark/gpu_day.py --jobs 4
 _base_ = './gpu_half_hour.py'
@@ -7,6 +7,7 @@ title = 'CIFAR-10 on a GPU, a day'
 prose = """
 All 50,000 images at 32 pixels, batch 128, mixed precision, 200 epochs for teacher and students.
 """
+notes = ''
 
 metrics = [
     dict(key='accuracy/top1', label='top-1 (%)'),

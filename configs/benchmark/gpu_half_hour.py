@@ -1,4 +1,4 @@
-# For one GPU and half an hour. The data is prepared as docs/results/cifar10.md says.
+# For one GPU and half an hour. The data is prepared as configs/benchmark/README.md says.
 #
 #   mmkd benchmark mmkd::benchmark/gpu_half_hour.py --jobs 15
 #
@@ -8,6 +8,11 @@ title = 'CIFAR-10 on a GPU, half an hour'
 prose = """
 All 50,000 images at 32 pixels, batch 128, mixed precision. The teacher has 60 epochs, every student
 20. The runs share one GPU by NVIDIA's MPS, with those of [bccd.md](bccd.md) among them.
+"""
+notes = """
+The GPU was there for half an hour, most of which other tests and the runs of [bccd.md](bccd.md)
+took: hence what is missing. DML and AT are not shown to gain. What DML could give is about what the
+ensemble of the independent networks has over one of them.
 """
 
 metrics = [

@@ -23,24 +23,35 @@ _HOW = (
 )
 
 
-def collect(runs: Iterable[Run], command: str) -> dict[str, Any]:
+def collect(runs: Iterable[Run], command: str, before: Mapping[str, Any]) -> dict[str, Any]:
     """What is done of some runs, as it is written to the JSON file.
+
+    Runs of another work directory, or machine, that the file has stay in it until they are done
+    here, unless the matrix has changed or their teacher was trained anew.
 
     Args:
         runs (iterable of Run): All of a matrix.
         command (str): The one that ran them.
+        before (mapping): What the JSON file has, or nothing.
 
     Returns:
         dict[str, Any]: ``command``, ``environments``, and ``runs``, the records of those that are
         done, each with the index of its environment.
     """
+    elsewhere = {(run['row'], run['seed']): run for run in before.get('runs', ())}
     environments, done = [], []
     for run in runs:
         record = run.record
-        if 'metrics' in record:
-            if record['environment'] not in environments:
-                environments.append(record['environment'])
-            done.append({**record, 'environment': environments.index(record['environment'])})
+        if 'metrics' not in record:
+            record = elsewhere.get((run.row.name, run.seed))
+            if record is None or (run.teacher is not None and run.teacher.record):
+                continue
+            if any(record[key] != value for key, value in run.identity.items()):
+                continue
+            record = {**record, 'environment': before['environments'][record['environment']]}
+        if record['environment'] not in environments:
+            environments.append(record['environment'])
+        done.append({**record, 'environment': environments.index(record['environment'])})
     return dict(command=command, environments=environments, runs=done)
 
 
@@ -52,8 +63,16 @@ def write(matrix: Matrix, results: Mapping[str, Any], folder: Path) -> list[Path
     return files
 
 
-class _Results:
-    """The runs of a matrix that are done, by row and seed."""
+class Results:
+    """The runs of a matrix that are done, by row and seed.
+
+    Args:
+        matrix (Matrix): What was compared.
+        results (mapping): From :func:`collect`, or read from the JSON file.
+
+    Raises:
+        ValueError: If the matrix says that something else was run.
+    """
 
     def __init__(self, matrix: Matrix, results: Mapping[str, Any]) -> None:
         self.runs: dict[str, dict[int, dict]] = {name: {} for name in matrix.all_rows}
@@ -98,7 +117,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return '\n'.join([lines[0], '|' + ' --- |' * len(rows[0]), *lines[1:]])
 
 
-def _main_table(matrix: Matrix, results: _Results) -> str:
+def _main_table(matrix: Matrix, results: Results) -> str:
     metric = matrix.metrics[0]
     head = ['', 'runs', metric.label, 'each', 'control', 'gain', 'minutes', 'MiB']
     rows = [head]
@@ -123,7 +142,7 @@ def _main_table(matrix: Matrix, results: _Results) -> str:
     return table(rows)
 
 
-def _other_table(matrix: Matrix, results: _Results) -> str:
+def _other_table(matrix: Matrix, results: Results) -> str:
     """The other metrics, where there are any, each with its gain."""
     others = matrix.metrics[1:]
     rows = []
@@ -143,7 +162,7 @@ def environment_line(environment: Mapping[str, Any]) -> str:
     return f'* {", ".join(parts)}'
 
 
-def _where(matrix: Matrix, results: Mapping[str, Any], shown: _Results) -> str:
+def _where(matrix: Matrix, results: Mapping[str, Any], shown: Results) -> str:
     dates = sorted({run['date'] for run in results['runs']})
     done = sum(map(len, shown.runs.values()))
     total = sum(len(row.seeds) for row in matrix.all_rows.values())
@@ -155,7 +174,7 @@ def _where(matrix: Matrix, results: Mapping[str, Any], shown: _Results) -> str:
     return lines[0] + ('\n\n' + '\n'.join(lines[1:]) if lines[1:] else '')
 
 
-def _commands(matrix: Matrix, results: Mapping[str, Any], shown: _Results) -> str:
+def _commands(matrix: Matrix, results: Mapping[str, Any], shown: Results) -> str:
     """The command that does it all, and what it ran with the first seed."""
     lines = [results['command']]
     for row in matrix.all_rows.values():
@@ -176,7 +195,7 @@ def render(matrix: Matrix, results: Mapping[str, Any]) -> str:
     Raises:
         ValueError: If the matrix says that something else was run.
     """
-    shown = _Results(matrix, results)
+    shown = Results(matrix, results)
     parts = [
         f'# {matrix.title}',
         f'<!-- Written by mmkd benchmark; the texts are those of {matrix.source}. -->',

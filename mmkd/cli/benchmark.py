@@ -104,13 +104,16 @@ class _Page:
         self.folder = args.out or work_dir
         self.runs = all_runs(self.matrix, work_dir, args.only)
         self.everything = all_runs(self.matrix, work_dir)
+        path = self.folder / f'{self.matrix.name}.json'
+        self.before = json.loads(path.read_text()) if path.is_file() else {}
         self.command = f'mmkd benchmark {source}'
         for name in ('work_dir', 'out'):
             if getattr(args, name) is not None:
                 self.command += f' --{name.replace("_", "-")} {getattr(args, name)}'
 
     def write(self) -> list[Path]:
-        return write(self.matrix, collect(self.everything, self.command), self.folder)
+        results = collect(self.everything, self.command, self.before)
+        return write(self.matrix, results, self.folder)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

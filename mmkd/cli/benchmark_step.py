@@ -26,6 +26,7 @@ from mmkd.cli.check import check_training_config
 from mmkd.cli.flops import add_shape_arguments, default_size
 from mmkd.cli.train import use_mixed_precision
 from mmkd.engine.config import read_config
+from mmkd.engine.memory import keep_freed_memory
 from mmkd.publish import distiller
 
 
@@ -108,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     # Deep in a network of random weights numbers may be so small that a CPU is slow with them.
     torch.set_flush_denormal(True)
+    keep_freed_memory()  # as `mmkd train` does
     # Optimizers tell the rate of every parameter.
     MMLogger.get_current_instance().setLevel('ERROR')
     files = []

@@ -23,6 +23,7 @@ from mmkd.cli.launch import (
 )
 from mmkd.engine import CheckpointHook
 from mmkd.engine.lock import sole_training
+from mmkd.engine.memory import keep_freed_memory
 from mmkd.engine.resume import prepare_resume
 from mmkd.publish import distiller
 
@@ -130,6 +131,7 @@ def train(args: argparse.Namespace) -> None:
     apply_training_options(cfg, args)
     add_hooks(cfg)
     prepare_distributed(cfg)
+    keep_freed_memory()
     with _work_dir_held(cfg):
         said = prepare_resume(cfg, latest=args.resume == 'auto')
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

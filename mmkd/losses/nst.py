@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from mmkd.registry import MODELS
@@ -10,17 +9,29 @@ from mmkd.registry import MODELS
 from .base import DistillLoss, Tapped, fp32, paired
 from .utils import check_maps, check_positions, pool_to_smaller
 
-
-def _kernel(first: Tensor, second: Tensor) -> Tensor:
-    """Mean of the polynomial kernel ``(x . y)^2`` over all pairs of channels of each sample."""
-    return (first @ second.mT).square().mean()
+#: Least squared length of a channel, so that one of zeros stays one.
+_EPS = 1e-24
 
 
 @fp32
 def maximum_mean_discrepancy(student: Tensor, teacher: Tensor) -> Tensor:
     """Squared MMD between the normalised channels of two maps, mean over samples, in float32."""
-    s, t = (F.normalize(x.flatten(2), dim=2) for x in pool_to_smaller(student, teacher))
-    return _kernel(t, t) + _kernel(s, s) - 2 * _kernel(s, t)
+    s, t = (x.flatten(2) for x in pool_to_smaller(student, teacher))
+    # Products of channels, which hold their lengths too: the maps need not be divided by them.
+    ss, st, tt = s @ s.mT, s @ t.mT, t @ t.mT
+    scale_s, scale_t = (
+        x.diagonal(dim1=1, dim2=2).clamp(min=_EPS).rsqrt().unsqueeze(2) for x in (ss, tt)
+    )
+
+    def kernel(products: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """Mean of the polynomial kernel ``(x . y)^2`` over all pairs of channels."""
+        return (products * first * second.mT).square().mean()
+
+    return (
+        kernel(tt, scale_t, scale_t)
+        + kernel(ss, scale_s, scale_s)
+        - 2 * kernel(st, scale_s, scale_t)
+    )
 
 
 @MODELS.register_module()

@@ -37,8 +37,10 @@ def partial_l2(student: Tensor, teacher: Tensor) -> Tensor:
     Returns:
         Tensor: Scalar, summed over an image, mean over images.
     """
-    counts = (student > teacher) | (teacher > 0)
-    return torch.where(counts, student - teacher, 0.0).square().sum() / len(teacher)
+    difference = student - teacher
+    # Student above teacher, or teacher positive: half the time of two comparisons and a where().
+    counts = torch.maximum(difference.detach(), teacher) > 0
+    return (difference * counts).square().sum() / len(teacher)
 
 
 def normal_margins(scale: Tensor, shift: Tensor) -> Tensor:

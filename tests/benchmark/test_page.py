@@ -25,6 +25,14 @@ def test_a_page_of_the_tree_is_that_of_its_json_and_its_matrix(path):
     assert path.with_suffix('.md').read_text() == render(matrix, json.loads(path.read_text()))
 
 
+def test_no_page_of_results_is_written_by_hand():
+    pages = sorted(RESULTS.glob('*.md'))
+    assert pages
+    assert [p.stem for p in pages] == [p.stem for p in sorted(RESULTS.glob('*.json'))]
+    for page in pages:
+        assert '<!-- Written by mmkd benchmark' in page.read_text(), page
+
+
 MATRIX = Matrix(
     name='m',
     source='mmkd::benchmark/m.py',

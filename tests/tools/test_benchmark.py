@@ -220,6 +220,33 @@ def test_matrices_share_the_processes_and_have_a_page_each(command, tmp_path, ca
     assert '--work-dir and --only are of one MATRIX' in capsys.readouterr().err
 
 
+def test_results_of_another_work_directory_stay_until_they_are_had_here(command, tmp_path):
+    command(['m.py', '--work-dir', 'there', '--out', 'pages'])
+    path = tmp_path / 'pages/m.json'
+    there = json.loads(path.read_text())
+    there['environments'] = [{**there['environments'][0], 'hardware': ['there']}]
+    path.write_text(json.dumps(there))
+
+    def hardware():
+        found = json.loads(path.read_text())
+        where = [environment['hardware'] == ['there'] for environment in found['environments']]
+        return {(run['row'], run['seed']): where[run['environment']] for run in found['runs']}
+
+    command(['m.py', '--work-dir', 'here', '--out', 'pages', '--only', 'alone'])
+    done = hardware()
+    assert {row for row, elsewhere in done.items() if not elsewhere} == {('alone', 0), ('alone', 1)}
+    assert len(done) == 5
+    # Its students are those of another teacher now.
+    command(['m.py', '--work-dir', 'here', '--out', 'pages', '--only', 'big'])
+    assert hardware() == {('alone', 0): False, ('alone', 1): False, ('big', 0): False}
+    # What the matrix no longer says is not kept either.
+    path.write_text(json.dumps(there))
+    matrix = (tmp_path / 'm.py').read_text()
+    (tmp_path / 'm.py').write_text(matrix.replace("end': 30", "end': 31"))
+    command(['m.py', '--work-dir', 'new', '--out', 'pages', '--only', 'alone'])
+    assert hardware() == {('alone', 0): False, ('alone', 1): False, ('big', 0): True}
+
+
 @pytest.mark.full
 def test_digits_through_the_tool(tool, tmp_path):
     (tmp_path / 'm.py').write_text(MATRIX)
