@@ -64,9 +64,7 @@ class Digits(BaseDataset):
 
     METAINFO = {'classes': CLASSES}
 
-    def __init__(
-        self, split: str = 'train', serialize_data: bool = False, **kwargs: Any
-    ) -> None:
+    def __init__(self, split: str = 'train', serialize_data: bool = False, **kwargs: Any) -> None:
         self.split = split
         super().__init__(ann_file='', serialize_data=serialize_data, **kwargs)
 
