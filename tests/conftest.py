@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import copy
-import functools
 import gc
 import json
 import socket
 from collections import OrderedDict
 
 import cv2
-import mmengine.config.config
-import mmengine.config.utils
 import numpy as np
 import pytest
 import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import MessageHub
 from mmengine.registry import DefaultScope
+from quick_mmengine import spare_time
 
 import mmkd  # noqa: F401
 from mmkd.registry import MODELS
 
-# MMEngine reads all metafiles of a package for every base that lies there, most of its time.
-mmengine.config.utils.load = functools.cache(mmengine.config.utils.load)
-# It imports pkg_resources anew for every such base.
-mmengine.config.config.is_installed = functools.cache(mmengine.config.config.is_installed)
-# It has yapf lay out a config each time it is saved, most of the time of a run of two steps.
-mmengine.config.config.FormatCode = lambda text, style_config: (text, False)
+spare_time()
 
 
 def pytest_collection_finish():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import os
 import runpy
@@ -12,7 +11,7 @@ import traceback
 from pathlib import Path
 from types import SimpleNamespace
 
-import mmengine.config.config
+from quick_mmengine import spare_time
 
 
 def run_script(
@@ -26,9 +25,7 @@ def run_script(
     from mmkd.benchmark import process
 
     gc.freeze()
-    config = mmengine.config.config
-    config.FormatCode = lambda text, style_config: (text, False)
-    config.is_installed = functools.cache(config.is_installed)
+    spare_time()
     process.subprocess = SimpleNamespace(**{**vars(subprocess), 'Popen': ForkedCommand})
     with open(output, 'w') as file:
         _print_to(file.fileno())
