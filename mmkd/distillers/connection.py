@@ -7,12 +7,10 @@ import difflib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from functools import cache, partial, reduce
+from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from mmengine.model import BaseModule
 from mmpretrain.models import ImageClassifier
 from torch import Tensor, nn
 
@@ -21,6 +19,7 @@ from mmkd.models.multi_exit import predictions
 from mmkd.registry import MODELS
 from mmkd.taps import Additions, Taps
 
+from .connections import Connections
 from .term_distiller import TermDistiller
 from .terms import Term, detach, shapes
 from .views import paths_of, read
@@ -93,77 +92,6 @@ def generate_teacher(student: nn.Module, convs: str | Sequence[str], **layer: An
         parent, _, child = name.rpartition('.')
         setattr(teacher.get_submodule(parent), child, stronger)
     return teacher
-
-
-class Connections(BaseModule):
-    r"""What the teacher is given of the student's features.
-
-    .. math:: \sum_{k \in Q_l} c_{kl}(\phi_S^k)
-
-    is added to the teacher's feature at point l. :math:`Q_l = \{l\}`, or with ``dense`` l and all
-    points before it; their maps are average-pooled to the size at l.
-
-    Args:
-        maps (dict[str, Tensor]): The student's map at every point in a dry forward, in the order of
-            the forward.
-        transform (dict, optional): Config of c; gets ``in_channels`` and ``out_channels``.
-            Identities by default.
-        dense (bool): Whether all earlier points are sources too. Defaults to False.
-
-    Raises:
-        ValueError: If an identity would have to join different numbers of channels.
-    """
-
-    def __init__(
-        self, maps: dict[str, Tensor], transform: dict | None = None, dense: bool = False
-    ) -> None:
-        super().__init__()
-        points = list(maps)
-        self.sources = {p: points[: i + 1] if dense else [p] for i, p in enumerate(points)}
-        channels = {point: value.shape[1] for point, value in maps.items()}
-        self.transforms = nn.ModuleList()
-        for point, sources in self.sources.items():
-            if transform is None and any(channels[s] != channels[point] for s in sources):
-                raise ValueError(
-                    f'connections.transform is missing: the points before {point!r} with its '
-                    f'{channels[point]} channels have {sorted({channels[s] for s in sources})}; '
-                    "set transform=dict(type='ConvModule', kernel_size=1, act_cfg=None)"
-                )
-            self.transforms.append(
-                nn.ModuleList(
-                    nn.Identity()
-                    if transform is None
-                    else MODELS.build(
-                        {
-                            '_scope_': 'mmkd',
-                            **transform,
-                            'in_channels': channels[source],
-                            'out_channels': channels[point],
-                        }
-                    )
-                    for source in sources
-                )
-            )
-
-    def summands(self, student: Taps) -> dict[str, Callable[[], Tensor]]:
-        """What to add at every point, for :class:`~mmkd.taps.Additions`."""
-
-        # Once a size, for all points that have it.
-        @cache
-        def pooled(source: str, size: torch.Size) -> Tensor:
-            value = student[source]
-            return value if value.shape[2:] == size else F.adaptive_avg_pool2d(value, size)
-
-        def summand(point: str, transforms: nn.ModuleList) -> Tensor:
-            size = student[point].shape[2:]
-            maps = (pooled(source, size) for source in self.sources[point])
-            terms = (transform(x) for transform, x in zip(transforms, maps, strict=True))
-            return reduce(torch.add, terms)
-
-        return {
-            point: partial(summand, point, transforms)
-            for point, transforms in zip(self.sources, self.transforms, strict=True)
-        }
 
 
 @MODELS.register_module()

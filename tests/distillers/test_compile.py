@@ -123,7 +123,8 @@ def test_compiled_peers_learn_the_same(classifier, image_batch):
 
 
 @pytest.mark.full
-def test_a_compiled_generated_teacher_learns_the_same(classifier, image_batch):
+@pytest.mark.parametrize('dense', [False, True])
+def test_a_compiled_generated_teacher_learns_the_same(classifier, image_batch, dense):
     cfg = dict(
         type='mmkd.ConnectionDistiller',
         student=classifier,
@@ -133,6 +134,7 @@ def test_a_compiled_generated_teacher_learns_the_same(classifier, image_batch):
         connections=dict(
             points=['backbone.layer1.*'],
             transform=dict(type='ConvModule', kernel_size=1, act_cfg=None),
+            dense=dense,
         ),
         losses=dict(kd=KD),
     )

@@ -11,6 +11,7 @@ from mmpretrain.evaluation import Accuracy
 from torch import nn
 
 from mmkd.distillers import ConnectionDistiller
+from mmkd.distillers.connections import Connections
 from mmkd.evaluation import OutputAccuracy
 from mmkd.models.layers import DynamicAdditiveConv2d
 from mmkd.publish import load_plain
@@ -359,6 +360,30 @@ class TestConnections:
         pooled = shallow.view(n, c, h // 2, 2, w // 2, 2).mean(dim=(3, 5))
         assert torch.allclose(summands[points[0]], first(shallow), atol=1e-6)
         assert torch.allclose(summands[points[1]], cross(pooled) + second(deep), atol=1e-6)
+
+    @pytest.mark.parametrize('options', [{}, dict(bias=False), dict(norm_cfg=dict(type='BN'))])
+    def test_dense_sums_have_values_and_gradients_of_one_transform_after_the_other(self, options):
+        torch.manual_seed(0)
+        sizes = dict(a=(2, 3, 8, 8), b=(2, 3, 8, 8), c=(2, 5, 4, 4), d=(2, 5, 4, 4))
+        ours = {k: torch.randn(s, dtype=torch.double, requires_grad=True) for k, s in sizes.items()}
+        connections = Connections(ours, {**CONV, **options}, dense=True).double()
+        learned = [*ours.values(), *connections.parameters()]
+        sums = {key: get() for key, get in connections.summands(ours).items()}
+        wanted = {}
+        for (point, (_, _, height, _)), transforms in zip(
+            sizes.items(), connections.transforms, strict=True
+        ):
+            earlier = list(ours)[: len(transforms)]
+            maps = [F.avg_pool2d(ours[k], sizes[k][2] // height) for k in earlier]
+            wanted[point] = sum(c(x) for c, x in zip(transforms, maps, strict=True))
+        factors = {k: torch.randn(s, dtype=torch.double) for k, s in sizes.items()}
+
+        def gradients(found):
+            return torch.autograd.grad(sum((found[k] * factors[k]).sum() for k in sizes), learned)
+
+        assert all(torch.allclose(sums[k], wanted[k]) for k in sizes)
+        for found, expected in zip(gradients(sums), gradients(wanted), strict=True):
+            assert torch.allclose(found, expected)
 
     def test_dense_pools_a_map_once_for_all_points_of_a_size(self, classifier, batch, monkeypatch):
         pooled, adaptive = [], F.adaptive_avg_pool2d
