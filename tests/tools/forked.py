@@ -58,7 +58,10 @@ class ForkedCommand:
                 runpy.run_module(command[2], run_name='__main__')
                 code = 0
             except SystemExit as error:
-                code = error.code or 0
+                if isinstance(error.code, str):
+                    print(error.code, file=sys.stderr)
+                else:
+                    code = error.code or 0
             except BaseException:
                 traceback.print_exc()
             finally:
