@@ -119,6 +119,12 @@ class _Page:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     pages = [_Page(source, args) for source in args.matrices]
+    names = [page.matrix.name for page in pages]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f'{" ".join(args.matrices)}: their runs and pages are named {", ".join(names)}; give '
+            'matrix files of different names, or run one after the other with a --work-dir each'
+        )
     if args.render:
         for page in pages:
             print(render_again(page.matrix, page.folder))

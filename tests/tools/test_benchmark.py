@@ -218,6 +218,8 @@ def test_matrices_share_the_processes_and_have_a_page_each(command, tmp_path, ca
     with pytest.raises(SystemExit):
         command(['m.py', 'other.py', '--only', 'kd'])
     assert '--work-dir and --only are of one MATRIX' in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r'are named m, m; give matrix files of different names'):
+        command(['m.py', './m.py'])
 
 
 def test_results_of_another_work_directory_stay_until_they_are_had_here(command, tmp_path):
