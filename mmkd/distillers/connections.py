@@ -80,7 +80,12 @@ def prefix_convolutions(
 
 def plain_convolution(module: nn.Module) -> nn.Conv2d | None:
     """The 1x1 convolution that a module is, if it is that and no more."""
-    if isinstance(module, ConvModule) and not (module.with_norm or module.with_activation):
+    if isinstance(module, ConvModule) and not (
+        module.with_norm
+        or module.with_activation
+        or module.with_spectral_norm
+        or module.with_explicit_padding
+    ):
         module = module.conv
     is_plain = (
         type(module) is nn.Conv2d
@@ -142,6 +147,16 @@ class Connections(BaseModule):
             )
         self.dense = dense
 
+    def _plain_convolutions(self) -> dict[str, list[nn.Conv2d]]:
+        """Those to every point, if there is more to add up than one each and all are plain."""
+        if not self.dense:
+            return {}
+        convs = {
+            point: [plain_convolution(transform) for transform in transforms]
+            for point, transforms in zip(self.sources, self.transforms, strict=True)
+        }
+        return {} if any(None in some for some in convs.values()) else convs
+
     def summands(self, student: Taps) -> dict[str, Callable[[], Tensor]]:
         """What to add at every point, for :class:`~mmkd.taps.Additions`."""
 
@@ -157,10 +172,7 @@ class Connections(BaseModule):
             terms = (transform(x) for transform, x in zip(transforms, maps, strict=True))
             return reduce(torch.add, terms)
 
-        convs = {
-            point: [plain_convolution(transform) for transform in transforms]
-            for point, transforms in zip(self.sources, self.transforms, strict=True)
-        }
+        convs = self._plain_convolutions()
         # Each is given away, so that none lives longer than the teacher needs it.
         ready: dict[str, Tensor] = {}
 
@@ -173,7 +185,7 @@ class Connections(BaseModule):
                 ready.update(zip(points, prefix_convolutions(maps, chosen), strict=True))
             return ready.pop(point)
 
-        if self.dense and all(conv is not None for some in convs.values() for conv in some):
+        if convs:
             return {point: partial(sum_of_convolutions, point) for point in self.sources}
         return {
             point: partial(summand, point, transforms)
