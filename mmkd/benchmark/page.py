@@ -156,6 +156,12 @@ def _other_table(matrix: Matrix, results: Results) -> str:
     return table([['', *(metric.label for metric in others)], *rows]) if rows else ''
 
 
+def period(dates: Sequence[str]) -> str:
+    """A date, or the first and the last of several."""
+    first, last = min(dates), max(dates)
+    return first if first == last else f'{first} to {last}'
+
+
 def environment_line(environment: Mapping[str, Any]) -> str:
     """An item of a list in Markdown: on what something was measured."""
     parts = [*environment['hardware'], environment['processes'], *environment['versions']]
@@ -163,13 +169,12 @@ def environment_line(environment: Mapping[str, Any]) -> str:
 
 
 def _where(matrix: Matrix, results: Mapping[str, Any], shown: Results) -> str:
-    dates = sorted({run['date'] for run in results['runs']})
+    dates = [run['date'] for run in results['runs']]
     done = sum(map(len, shown.runs.values()))
     total = sum(len(row.seeds) for row in matrix.all_rows.values())
     lines = [f'{done} of {total} runs are done.']
     if dates:
-        when = dates[0] if len(dates) == 1 else f'{dates[0]} to {dates[-1]}'
-        lines[0] = f'Measured {when}. {lines[0]}'
+        lines[0] = f'Measured {period(dates)}. {lines[0]}'
     lines += map(environment_line, results['environments'])
     return lines[0] + ('\n\n' + '\n'.join(lines[1:]) if lines[1:] else '')
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from mmkd.files import write_whole
 
-from .page import environment_line, table
+from .page import environment_line, period, table
 from .statistics import median_interval
 from .step import STEP
 
@@ -97,10 +97,9 @@ def _measured(rows: Sequence[Mapping[str, Any]]) -> list[str]:
                 f'{max(row["memory"][name] for name in alone):.0f}',
             ]
         )
-    dates = sorted({row['date'] for row in rows})
     environments = dict.fromkeys(environment_line(row['environment']) for row in rows)
     return [
-        f'Measured {dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"} on:',
+        f'Measured {period([row["date"] for row in rows])} on:',
         '\n'.join(environments),
         table(cells),
     ]
