@@ -47,6 +47,29 @@ def _without_scope(find: Callable[[str, str], tuple[str, str | None]]) -> Callab
     return wrapper
 
 
+def _once(lay_out: Callable[[Config], str]) -> Callable[[Config], str]:
+    @functools.wraps(lay_out)
+    def wrapper(config: Config) -> str:
+        content = repr(config._cfg_dict)
+        if vars(config).get('_laid_out', ('',))[0] != content:
+            # Not an entry of the config, as an attribute set in the ordinary way would be.
+            vars(config)['_laid_out'] = content, lay_out(config)
+        return vars(config)['_laid_out'][1]
+
+    wrapper.is_wrapped = True
+    return wrapper
+
+
+def lay_out_once() -> None:
+    """Let MMEngine lay out a config once, not for each checkpoint that it is saved in. Idempotent.
+
+    yapf takes 0.05 to 0.4 s, which is an epoch of few images.
+    """
+    lay_out = Config.pretty_text.fget
+    if not hasattr(lay_out, 'is_wrapped'):
+        Config.pretty_text = property(_once(lay_out))
+
+
 def know_own_configs() -> None:
     """Let MMEngine find mmkd's configs, as names and as ``_base_``. Idempotent.
 
@@ -61,3 +84,4 @@ def know_own_configs() -> None:
 
 
 know_own_configs()
+lay_out_once()
