@@ -17,6 +17,7 @@ from mmkd.registry import MODELS
 from mmkd.taps import Taps
 
 from .early_exit import early_exit
+from .exits import TokenExit
 from .image_shape import dry, first_fit, image_shapes
 
 #: Name of a network's own classifier among its outputs.
@@ -177,12 +178,14 @@ class MultiExitClassifier(BaseModel):
                         'forward pass, and an exit starts from one tensor; tap a module that runs '
                         'once, such as a whole block'
                     )
-                name = f'exits[{index}] ({type(self.exits[index]).__name__})'
+                run = self.exits[index]
+                name = f'exits[{index}] ({type(run).__name__})'
                 found = _shape_of(record[tap])
                 are_tokens = getattr(record[tap], 'ndim', None) == 3
-                hint = '; tokens (N, L, C) need mmkd.TokenExit' if are_tokens else ''
+                unfit = are_tokens and not isinstance(run, TokenExit)
+                hint = '; tokens (N, L, C) need mmkd.TokenExit' if unfit else ''
                 try:
-                    logits = self.exits[index](record[tap])[1]
+                    logits = run(record[tap])[1]
                 except (RuntimeError, ValueError, AttributeError, TypeError) as error:
                     raise ValueError(
                         f'{name} does not fit what tap={tap!r} gives, {found}: {error}; correct '

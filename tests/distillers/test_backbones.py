@@ -476,6 +476,14 @@ def test_a_feature_of_two_tokens_is_named(small):
     MultiExitDistiller(dict(student, feature_tap='backbone[0][0]'), dict(type='mmkd.BYOTLoss'))
 
 
+def test_a_class_token_of_a_network_without_one_is_named():
+    network = quick_network('swin_transformer')
+    for exit_ in network['exits']:
+        exit_.pop('pool')
+    with pytest.raises(ValueError, match=r"exits\[0\] \(TokenExit\) .*pool='mean'"):
+        MODELS.build(dict(network, type='mmkd.MultiExitClassifier'))
+
+
 @pytest.mark.parametrize('kind', ['LinearExit', 'LCTExit'])
 def test_an_exit_for_maps_on_tokens_is_named(kind):
     network = quick_network('deit')

@@ -224,6 +224,8 @@ def test_mistakes_are_named():
         TokenExit(8, 3, pool='max')
     with pytest.raises(ValueError, match=r'expected tokens .*\[0\]'):
         TokenExit(8, 3)((torch.zeros(2, 5, 8), (1, 5)))
+    with pytest.raises(ValueError, match=r"first of 49 tokens, a grid of 7x7 .* pool='mean'"):
+        TokenExit(8, 3)(torch.zeros(2, 49, 8))
     with pytest.raises(ValueError, match=r'BottleneckExit: channels=\(8, 8\) and strides=\(2,\)'):
         BottleneckExit(3, (8, 8), 5, strides=(2,))
     with pytest.raises(ValueError, match=r'LCTExit: channels=\(\).*at least one block'):

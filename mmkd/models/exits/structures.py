@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from mmcv.cnn import ConvModule
@@ -233,6 +234,7 @@ class TokenExit(Exit):
             layers += [nn.Linear(in_channels, width), nn.GELU()]
             in_channels = width
         super().__init__(nn.Sequential(*layers), in_channels, num_classes)
+        self.pool = pool
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Classify from tapped tokens.
@@ -244,8 +246,14 @@ class TokenExit(Exit):
             tuple[Tensor, Tensor]: What the classifier sees, (N, C), and logits, (N, num_classes).
 
         Raises:
-            ValueError: If ``x`` is no tensor of tokens.
+            ValueError: If ``x`` is no tensor of tokens, or L a square, which leaves no class token
+                to pool.
         """
         if not isinstance(x, Tensor) or x.ndim != 3:
             raise ValueError('expected tokens (N, L, C); of a tuple, tap one element, such as [0]')
+        if self.pool == 'cls' and (side := math.isqrt(x.shape[1])) ** 2 == x.shape[1]:
+            raise ValueError(
+                f"pool='cls' takes the first of {x.shape[1]} tokens, a grid of {side}x{side} "
+                "without a class token; give pool='mean'"
+            )
         return super().forward(x)
