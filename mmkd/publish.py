@@ -88,6 +88,8 @@ def plain_config(cfg: Config, index: int = 0, keep_exits: bool = False) -> Confi
     leave_out_strategy(cfg)
     cfg.resume = False
     paramwise = cfg.get('optim_wrapper', {}).get('paramwise_cfg') or {}
+    if 'student_constructor' in paramwise:
+        cfg.optim_wrapper.constructor = paramwise.pop('student_constructor')
     custom_keys = paramwise.get('custom_keys')
     if custom_keys:
         paramwise.custom_keys = _own_keys(custom_keys, prefixes, index)

@@ -36,6 +36,11 @@ _DICTS = {
     'optim_wrapper': "optimizer=dict(type='SGD', lr=...)",
 }
 
+#: Constructors of mmpretrain and mmdet that ask a model for its layers, or know their names.
+_KNOW_PLAIN_MODELS = (
+    'LearningRateDecayOptimWrapperConstructor',
+    'LearningRateDecayOptimizerConstructor',
+)
 #: Strategies of MMEngine with which a distiller trains.
 _STRATEGIES = ('SingleDeviceStrategy', 'DDPStrategy', 'FSDPStrategy')
 #: Hooks that compute with the model, or average its weights, past what shards them.
@@ -64,7 +69,7 @@ def check_training_config(cfg: Config, name: str) -> None:
     Raises:
         ValueError: If a key is missing, holds something else than a dict, a number is not finite
             or too small, compile is what torch cannot do here, or a distiller does not train under
-            the strategy.
+            the strategy, or with the constructor of the optimizer wrapper.
         TypeError: If compile has an argument that torch.compile has not.
     """
     for key, example in _DICTS.items():
@@ -90,9 +95,21 @@ def check_training_config(cfg: Config, name: str) -> None:
             continue
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError(f'{name}: {key}={value!r}, expected an integer of {least} or more')
-    if cfg.get('strategy') is not None and distiller(cfg) is not None:
-        _check_strategy(cfg, name)
+    if distiller(cfg) is not None:
+        _check_constructor(cfg.optim_wrapper.get('constructor'), name)
+        if cfg.get('strategy') is not None:
+            _check_strategy(cfg, name)
     _check_compile(cfg.get('compile'), name)
+
+
+def _check_constructor(constructor: Any, name: str) -> None:
+    """Refuse a constructor of parameter groups that finds no plain model in a distiller."""
+    if isinstance(constructor, str) and constructor.split('.')[-1] in _KNOW_PLAIN_MODELS:
+        raise ValueError(
+            f'{name}: optim_wrapper.constructor={constructor!r} groups the parameters of a plain '
+            "model, not of a distiller; set it to 'mmkd.StudentOptimWrapperConstructor', and "
+            f'optim_wrapper.paramwise_cfg.student_constructor={constructor!r}'
+        )
 
 
 def _check_strategy(cfg: Config, name: str) -> None:

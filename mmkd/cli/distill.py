@@ -216,6 +216,12 @@ def write_config(
         entries['default_hooks'] = hooks
     if args.student_checkpoint is not None:
         entries['load_from'] = args.student_checkpoint
+    constructor = cfg.get('optim_wrapper', {}).get('constructor')
+    if constructor not in (None, 'DefaultOptimWrapperConstructor'):
+        entries['optim_wrapper'] = dict(
+            constructor='mmkd.StudentOptimWrapperConstructor',
+            paramwise_cfg=dict(student_constructor=constructor),
+        )
     here = '' if '::' in args.teacher else '{{ fileDirname }}/'
     teacher = dict(config=here + _locate(args.teacher, folder))
     if args.teacher_checkpoint is not None:

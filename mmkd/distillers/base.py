@@ -151,7 +151,7 @@ class Distiller(BaseModel, metaclass=ABCMeta):
 
 def num_classes(model: nn.Module) -> set[int]:
     """How many classes the heads of a network predict, of those that say it."""
-    model = model.model if isinstance(model, MultiExitClassifier) else model
+    model = _without_exits(model)
     owners = (model, getattr(model, 'roi_head', None))
     heads = [getattr(owner, name, None) for owner in owners for name in ('head', 'bbox_head')]
     stages = [stage for head in heads for stage in (head if _is_list(head) else [head])]
@@ -167,6 +167,10 @@ def check_num_classes(key: str, model: nn.Module, classes: Sequence[str] | None)
                 f'{len(classes)} classes ({", ".join(classes[:3])}, ...); set its num_classes to '
                 f'{len(classes)}'
             )
+
+
+def _without_exits(model: nn.Module) -> nn.Module:
+    return model.model if isinstance(model, MultiExitClassifier) else model
 
 
 def _is_list(head: Any) -> bool:
@@ -204,6 +208,11 @@ class BaseDistiller(Distiller):
     @classmethod
     def whole_students(cls, model: dict) -> list[tuple[str, dict]]:
         return [('student.', model['student'])]
+
+    @property
+    def head(self) -> nn.Module:
+        """The student's head, where mmpretrain's SwitchRecipeHook looks for the loss."""
+        return _without_exits(self.student).head
 
     def forward(
         self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor'

@@ -12,7 +12,7 @@ from .hooks import (
     StepSeedHook,
     UncompiledOptimizerHook,
 )
-from .optim_wrapper import BFloat16OptimWrapper
+from .optim_wrapper import BFloat16OptimWrapper, StudentOptimWrapperConstructor
 from .strategy import FSDPStrategy
 
 __all__ = [
@@ -27,5 +27,6 @@ __all__ = [
     'PretrainHook',
     'PublishStudentHook',
     'StepSeedHook',
+    'StudentOptimWrapperConstructor',
     'UncompiledOptimizerHook',
 ]

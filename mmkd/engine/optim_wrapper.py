@@ -1,14 +1,20 @@
-"""Mixed precision where MMEngine's AmpOptimWrapper finds no GPU."""
+"""What MMEngine's optimizer wrappers and their constructors lack for distillers."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmengine.device import get_device
-from mmengine.optim import OptimWrapper
+from mmengine.model import is_model_wrapper
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_CONSTRUCTORS
 from torch import nn
 
-from mmkd.registry import OPTIM_WRAPPERS
+from mmkd.models.multi_exit import MultiExitClassifier
+from mmkd.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -34,3 +40,67 @@ class BFloat16OptimWrapper(OptimWrapper):
         """
         with super().optim_context(model), torch.autocast(get_device(), torch.bfloat16):
             yield
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class StudentOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """Group the student's parameters by a constructor that knows plain models alone.
+
+    Constructors such as mmpretrain's ``LearningRateDecayOptimWrapperConstructor`` and mmdet's
+    ``LearningRateDecayOptimizerConstructor`` ask the model for its layers, or read the names of its
+    parameters. They are given the student, each peer, or the network that exits start from.
+    Parameters beside it, of terms, exits and connections, are grouped as MMEngine does by default.
+
+    Args:
+        optim_wrapper_cfg (dict): Config of the optimizer wrapper.
+        paramwise_cfg (dict): Settings of both constructors, and ``student_constructor``, the type
+            of the student's.
+
+    Raises:
+        ValueError: If there is no ``student_constructor``.
+
+    Example:
+        >>> optim_wrapper = dict(
+        ...     constructor='mmkd.StudentOptimWrapperConstructor',
+        ...     paramwise_cfg=dict(
+        ...         student_constructor='LearningRateDecayOptimWrapperConstructor',
+        ...         layer_decay_rate=0.65))
+    """
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
+        super().__init__(optim_wrapper_cfg, paramwise_cfg)
+        settings = dict(self.paramwise_cfg)
+        kind = settings.pop('student_constructor', None)
+        if kind is None:
+            raise ValueError(
+                'optim_wrapper.paramwise_cfg.student_constructor is missing, which '
+                'StudentOptimWrapperConstructor groups the parameters of the student with; give '
+                "it, such as 'LearningRateDecayOptimWrapperConstructor'"
+            )
+        self.student_constructor = MMENGINE_CONSTRUCTORS.build(
+            dict(type=kind, optim_wrapper_cfg=optim_wrapper_cfg, paramwise_cfg=settings)
+        )
+        self.students: list[nn.Module] = []
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Build the optimizer wrapper of a distiller."""
+        distiller = model.module if is_model_wrapper(model) else model
+        self.students = [
+            network.model if isinstance(network, MultiExitClassifier) else network
+            for network in distiller.trained_networks().values()
+        ]
+        return super().__call__(model)
+
+    def add_params(
+        self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs: Any
+    ) -> None:
+        """Add the parameters of a module to the groups, by the constructor that suits it."""
+        if any(module is student for student in self.students):
+            self.student_constructor.add_params(params, module)
+        else:
+            super().add_params(params, module, prefix, **kwargs)
+        # torch wants names in all groups or in none; mmdet gives some.
+        if not prefix and any('param_names' in group for group in params):
+            names = {parameter: name for name, parameter in module.named_parameters()}
+            for group in params:
+                group['param_names'] = [names[parameter] for parameter in group['params']]

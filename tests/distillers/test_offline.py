@@ -1,4 +1,5 @@
 import copy
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ import torch.nn.functional as F
 from mmengine.logging import MessageHub
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import build_optim_wrapper
+from mmpretrain.engine.hooks import SwitchRecipeHook
 
 from mmkd.distillers import OfflineDistiller
 from mmkd.distillers.term_distiller import dry
@@ -117,6 +119,20 @@ class TestTeacherIsUntouched:
     def test_it_moves_with_the_distiller(self, model):
         model.double()
         assert {p.dtype for p in model.teachers[''].model.parameters()} == {torch.float64}
+
+
+@pytest.mark.parametrize('exits', [False, True])
+def test_a_switch_of_recipes_reaches_the_students_loss(exits, classifier, wide, save_teacher):
+    student = dict(type='mmkd.MultiExitClassifier', model=classifier) if exits else classifier
+    tap = 'model.head.fc' if exits else 'head.fc'
+    terms = dict(kd=dict(type='KLDivergenceLoss', student=tap, teacher='head.fc'))
+    model = distiller(student, save_teacher(wide), losses=terms)
+    smooth = dict(type='mmpretrain.LabelSmoothLoss', label_smooth_val=0.1)
+    hook = SwitchRecipeHook([dict(action_epoch=1, loss=smooth)])
+    hook.before_train_epoch(Mock(model=model, epoch=0))
+    head = (model.student.model if exits else model.student).head
+    assert head.loss_module is model.head.loss_module
+    assert type(head.loss_module).__name__ == 'LabelSmoothLoss'
 
 
 def test_only_the_student_predicts(model, image_batch):

@@ -12,7 +12,9 @@ from mmengine.registry import DefaultScope
 
 from mmkd import recipes
 from mmkd.cli import distill
+from mmkd.cli.check import check_training_config
 from mmkd.datasets import Digits
+from mmkd.publish import plain_config
 from mmkd.registry import MODELS
 
 RUN = dict(
@@ -182,6 +184,27 @@ def test_imports_and_hooks_of_the_student_stay(pair, classifier):
     assert cfg.default_hooks.publish.priority == 1
     assert cfg.default_hooks.step_seed.type == 'mmkd.StepSeedHook'
     assert cfg.load_from == 'me.pth'
+
+
+def test_groups_of_parameters_stay_the_students(pair, classifier):
+    paramwise = dict(layer_decay_rate=0.65, custom_keys={'.cls_token': dict(decay_mult=0.0)})
+    optim = dict(
+        optimizer=dict(type='AdamW', lr=0.001),
+        constructor='LearningRateDecayOptimWrapperConstructor',
+        paramwise_cfg=paramwise,
+    )
+    cfg = Config.fromfile(written(pair(classifier, classifier, optim_wrapper=optim), 'kd'))
+    check_training_config(cfg, 'CONFIG')
+    assert cfg.optim_wrapper.constructor == 'mmkd.StudentOptimWrapperConstructor'
+    assert cfg.optim_wrapper.paramwise_cfg == dict(
+        paramwise, student_constructor=optim['constructor']
+    )
+    assert plain_config(cfg).optim_wrapper == optim
+    cfg.optim_wrapper = optim
+    with pytest.raises(
+        ValueError, match='of a plain model, not of a distiller; set it to .*mmkd.S'
+    ):
+        check_training_config(cfg, 'CONFIG')
 
 
 def test_a_method_that_does_not_suit_is_refused_with_those_that_do(pair, classifier):
