@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from mmengine.dist import is_distributed
 from mmengine.logging import print_log
+from mmpretrain.models.heads import MultiLabelClsHead
 from torch import Tensor, nn
 
 from mmkd.build import check_arguments
@@ -159,14 +160,20 @@ class OfflineDistiller(TermDistiller):
         return name, rest
 
     def _check_term(self, term: Term) -> None:
-        for path in paths_of(term.student):
-            parse(path).find(self.student)
-            self._check_tap('student', self.student, path)
-        for path in paths_of(term.teacher):
-            name, rest = self._locate(path)
-            model = self.teachers[name].model
-            parse(rest).find(model)
-            self._check_tap('teacher', model, rest)
+        sides = [('student', self.student, path) for path in paths_of(term.student)]
+        for name, path in map(self._locate, paths_of(term.teacher)):
+            sides.append(('teacher', self.teachers[name].model, path))
+        for side, model, path in sides:
+            parse(path).find(model)
+            self._check_tap(side, model, path)
+            head = sigmoid_head(model, path) if self.losses[term.name].needs_softmax else None
+            if head is not None:
+                raise ValueError(
+                    f'the {side} tap {path!r} lies in a {type(head).__name__}, whose classes do '
+                    'not exclude each other, and a softmax over them is what a '
+                    f'{type(self.losses[term.name]).__name__} compares; compare features, such as '
+                    'with HintLoss, or write a loss of sigmoid scores'
+                )
 
     def _check_tap(self, side: str, model: nn.Module, path: str) -> None:
         """Refuse a tap that this class cannot serve."""
@@ -251,6 +258,23 @@ class OfflineDistiller(TermDistiller):
         if isinstance(value, (list, tuple)):
             return [self._weighted(item) for item in value]
         return value * self.student_loss_weight
+
+
+def sigmoid_head(model: nn.Module, path: str) -> nn.Module | None:
+    """The head around a tap that scores each class by a sigmoid, if there is one.
+
+    Args:
+        model (nn.Module): The network.
+        path (str): The tap.
+    """
+    names = parse(path).module.split('.')
+    for end in range(1, len(names) + 1):
+        owner = model.get_submodule('.'.join(names[:end]))
+        classification = getattr(owner, 'loss_cls', None)
+        # mmpretrain's other heads take the argmax also where they learn by sigmoids.
+        if isinstance(owner, MultiLabelClsHead) or getattr(classification, 'use_sigmoid', False):
+            return owner
+    return None
 
 
 @contextmanager

@@ -36,6 +36,8 @@ class DistillLoss(BaseModule):
 
     #: Whether ``forward`` reads annotations in the data samples.
     needs_labels = False
+    #: Whether logits are compared by their softmax, which sigmoid scores of classes have not.
+    needs_softmax = False
 
     def __init__(self, loss_weight: float = 1.0, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg=init_cfg)

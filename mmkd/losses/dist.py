@@ -69,6 +69,8 @@ class DISTLoss(DistillLoss):
         ...           loss_weight=2.0)
     """
 
+    needs_softmax = True
+
     def __init__(
         self,
         beta: float = 1.0,

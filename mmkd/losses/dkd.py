@@ -119,6 +119,7 @@ class DKDLoss(DistillLoss):
     """
 
     needs_labels = True
+    needs_softmax = True
 
     def __init__(
         self,

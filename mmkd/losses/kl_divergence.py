@@ -54,6 +54,8 @@ class KLDivergenceLoss(DistillLoss):
         >>> kd=dict(type='KLDivergenceLoss', student='head.fc', teacher='head.fc', tau=4.0)
     """
 
+    needs_softmax = True
+
     def __init__(self, tau: float = 4.0, loss_weight: float = 1.0) -> None:
         super().__init__(loss_weight)
         if tau <= 0:

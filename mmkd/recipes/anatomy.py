@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmpretrain.models import ImageClassifier
 from torch import Tensor, nn
 
+from mmkd.distillers.offline import sigmoid_head
 from mmkd.models.image_shape import DEFAULT_SHAPE, image_size
 from mmkd.publish import plain_model
 from mmkd.registry import MODELS
@@ -56,10 +57,10 @@ class Anatomy:
         input_shape (tuple[int]): Shape of the dummy image, (C, H, W).
         stages (list[Point]): The last map of the backbone at each size, from large to small.
         levels (list[Point]): Maps of a detector's neck.
-        logits (list[Point]): A classifier's, or those of each stage of a RoI head.
+        logits (list[Point]): A classifier's, or those of each stage of a RoI head, for a softmax.
         vector (Point, optional): What a classifier's last linear layer sees.
         anchors (str, optional): Head whose config has the anchor generator of a detector.
-        hard_labels (bool): Whether images keep their one label each, for a classifier; batch
+        hard_labels (bool): Whether images have one label each, for a classifier, and keep it; batch
             augmentations mix them.
         pad_size_divisor (int): What a detector's images are padded to multiples of.
     """
@@ -178,6 +179,7 @@ def _classifier(model: nn.Module, image: Tensor, training_size: int | None) -> A
             if is_linear and calls[name].output is logits[0].value:
                 logits = [Point(name, calls[name].output)]
                 vector = Point(f'{name}:input', calls[name].args[0])
+    sigmoid = bool(logits) and sigmoid_head(model, logits[0].tap) is not None
     if training_size is None:
         is_large = not stages or stages[-1].stride >= _IMAGENET_STRIDE
     else:
@@ -186,9 +188,10 @@ def _classifier(model: nn.Module, image: Tensor, training_size: int | None) -> A
         IMAGENET if is_large else CIFAR,
         tuple(image.shape[1:]),
         stages,
-        logits=logits,
+        logits=[] if sigmoid else logits,
         vector=vector,
-        hard_labels=getattr(model.data_preprocessor, 'batch_augments', None) is None,
+        hard_labels=not sigmoid
+        and getattr(model.data_preprocessor, 'batch_augments', None) is None,
     )
 
 
@@ -205,7 +208,8 @@ def _detector(model: nn.Module, image: Tensor, training_size: int | None) -> Ana
     logits = []
     if is_two_stage:
         for name, module in model.roi_head.named_modules(prefix='roi_head'):
-            if name.startswith('roi_head.bbox_head') and name.endswith('.fc_cls'):
+            is_logits = name.startswith('roi_head.bbox_head') and name.endswith('.fc_cls')
+            if is_logits and sigmoid_head(model, name) is None:
                 logits.append(Point(name, torch.zeros(1, module.out_features)))
     head = 'rpn_head' if is_two_stage else 'bbox_head'
     generator = getattr(getattr(model, head, None), 'prior_generator', None)

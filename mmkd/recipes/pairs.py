@@ -129,7 +129,8 @@ def check_labels(pair: Pair) -> None:
     """Raise unless every training image has one label."""
     if not pair.student.hard_labels:
         raise UnfitError(
-            'it needs one label for each image, and the batch augmentations of the student mix them'
+            "it needs one label for each image, and the student's head is a multi-label one, or "
+            'its batch augmentations mix them'
         )
 
 
@@ -149,7 +150,10 @@ def logits(pair: Pair) -> list[Compared]:
     """The logits of the classifiers."""
     ends = pair.student.logits, pair.teacher.logits
     if not all(ends):
-        raise UnfitError('it compares logits, and not both models have a head that gives them')
+        raise UnfitError(
+            'it compares logits by their softmax, and not both models have a head for one class of '
+            'many'
+        )
     return [(ends[0][0], ends[1][0])]
 
 
@@ -158,8 +162,8 @@ def roi_logits(pair: Pair) -> list[Compared]:
     found = list(zip(pair.student.logits, pair.teacher.logits, strict=False))
     if not found:
         raise UnfitError(
-            'it compares the classification of RoIs, and not both models have a '
-            'roi_head.bbox_head.fc_cls'
+            'it compares the classification of RoIs by its softmax, and not both models have a '
+            'roi_head.bbox_head.fc_cls for one'
         )
     return found
 

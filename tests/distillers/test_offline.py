@@ -254,6 +254,25 @@ class TestBadConfigStopsAtBuildTime:
             distiller(classifier, cfg)
 
 
+@pytest.mark.parametrize('side', ['student', 'teacher'])
+@pytest.mark.parametrize('loss', ['KLDivergenceLoss', 'DISTLoss'])
+def test_a_softmax_over_labels_that_do_not_exclude_each_other_is_refused(
+    side, loss, classifier, save_teacher
+):
+    multi_label = copy.deepcopy(classifier)
+    multi_label.head = dict(type='MultiLabelLinearClsHead', num_classes=5, in_channels=8)
+    student, teacher = classifier, multi_label
+    if side == 'student':
+        student, teacher = teacher, student
+    terms = dict(kd=dict(type=loss, student='head.fc', teacher='head.fc'))
+    message = rf"losses.kd: the {side} tap 'head.fc' lies in a MultiLabelLinearClsHead, .*{loss}"
+    with pytest.raises(ValueError, match=message):
+        distiller(student, save_teacher(teacher), losses=terms)
+    # Of features, and of logits one by one, there is nothing to say.
+    terms = dict(pkt=dict(type='PKTLoss', student='head.fc', teacher='head.fc'))
+    distiller(student, save_teacher(teacher), losses=terms)
+
+
 def test_a_name_that_collides_with_a_loss_of_the_student_is_refused(
     classifier, wide, save_teacher, image_batch
 ):

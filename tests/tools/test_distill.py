@@ -223,6 +223,23 @@ def test_a_method_that_does_not_suit_is_refused_with_those_that_do(pair, classif
     assert build(written(options, 'kd')).terms[0].teacher == 'head.layers.head'
 
 
+def test_several_labels_an_image_leave_the_methods_of_features(pair, classifier):
+    student = copy.deepcopy(classifier)
+    student.head = dict(type='MultiLabelLinearClsHead', num_classes=5, in_channels=8)
+    options = pair(student, classifier)
+    assert 'logits by their softmax' in refusal(options, 'kd')
+    message = refusal(options, 'crd')
+    assert 'one label for each image' in message
+    assert not {'kd', 'dkd', 'dist', 'crd'} & set(message.split(': ')[-1].split(', '))
+    assert 'sp' in message.split(', ')
+
+
+def test_scores_by_sigmoids_leave_a_detector_without_kd(pair, detector):
+    student = copy.deepcopy(detector)
+    student.roi_head.bbox_head.loss_cls.use_sigmoid = True
+    assert 'RoIs by its softmax' in refusal(pair(student, detector), 'kd')
+
+
 def test_other_classes_leave_the_methods_without_logits(pair, detector):
     teacher = copy.deepcopy(detector)
     teacher.roi_head.bbox_head.num_classes = 4
