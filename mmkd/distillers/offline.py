@@ -166,13 +166,13 @@ class OfflineDistiller(TermDistiller):
         for side, model, path in sides:
             parse(path).find(model)
             self._check_tap(side, model, path)
-            head = sigmoid_head(model, path) if self.losses[term.name].needs_softmax else None
+            head = without_softmax(model, path) if self.losses[term.name].needs_softmax else None
             if head is not None:
                 raise ValueError(
-                    f'the {side} tap {path!r} lies in a {type(head).__name__}, whose classes do '
-                    'not exclude each other, and a softmax over them is what a '
+                    f'the {side} tap {path!r} lies in a {type(head).__name__}, whose scores are no '
+                    'softmax of its logits, and that is what a '
                     f'{type(self.losses[term.name]).__name__} compares; compare features, such as '
-                    'with HintLoss, or write a loss of sigmoid scores'
+                    'with HintLoss, or write a loss of these scores'
                 )
 
     def _check_tap(self, side: str, model: nn.Module, path: str) -> None:
@@ -260,8 +260,8 @@ class OfflineDistiller(TermDistiller):
         return value * self.student_loss_weight
 
 
-def sigmoid_head(model: nn.Module, path: str) -> nn.Module | None:
-    """The head around a tap that scores each class by a sigmoid, if there is one.
+def without_softmax(model: nn.Module, path: str) -> nn.Module | None:
+    """The head around a tap that does not score classes by a softmax, if there is one.
 
     Args:
         model (nn.Module): The network.
@@ -270,9 +270,12 @@ def sigmoid_head(model: nn.Module, path: str) -> nn.Module | None:
     names = parse(path).module.split('.')
     for end in range(1, len(names) + 1):
         owner = model.get_submodule('.'.join(names[:end]))
-        classification = getattr(owner, 'loss_cls', None)
         # mmpretrain's other heads take the argmax also where they learn by sigmoids.
-        if isinstance(owner, MultiLabelClsHead) or getattr(classification, 'use_sigmoid', False):
+        if isinstance(owner, MultiLabelClsHead):
+            return owner
+        loss = getattr(owner, 'loss_cls', None)
+        # Of SeesawLoss the last two logits are those of an object.
+        if getattr(loss, 'use_sigmoid', False) or getattr(loss, 'custom_activation', False):
             return owner
     return None
 

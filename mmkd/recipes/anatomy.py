@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmpretrain.models import ImageClassifier
 from torch import Tensor, nn
 
-from mmkd.distillers.offline import sigmoid_head
+from mmkd.distillers.offline import without_softmax
 from mmkd.models.image_shape import DEFAULT_SHAPE, image_size
 from mmkd.publish import plain_model
 from mmkd.registry import MODELS
@@ -179,7 +179,7 @@ def _classifier(model: nn.Module, image: Tensor, training_size: int | None) -> A
             if is_linear and calls[name].output is logits[0].value:
                 logits = [Point(name, calls[name].output)]
                 vector = Point(f'{name}:input', calls[name].args[0])
-    sigmoid = bool(logits) and sigmoid_head(model, logits[0].tap) is not None
+    multi_label = bool(logits) and without_softmax(model, logits[0].tap) is not None
     if training_size is None:
         is_large = not stages or stages[-1].stride >= _IMAGENET_STRIDE
     else:
@@ -188,9 +188,9 @@ def _classifier(model: nn.Module, image: Tensor, training_size: int | None) -> A
         IMAGENET if is_large else CIFAR,
         tuple(image.shape[1:]),
         stages,
-        logits=[] if sigmoid else logits,
+        logits=[] if multi_label else logits,
         vector=vector,
-        hard_labels=not sigmoid
+        hard_labels=not multi_label
         and getattr(model.data_preprocessor, 'batch_augments', None) is None,
     )
 
@@ -209,7 +209,7 @@ def _detector(model: nn.Module, image: Tensor, training_size: int | None) -> Ana
     if is_two_stage:
         for name, module in model.roi_head.named_modules(prefix='roi_head'):
             is_logits = name.startswith('roi_head.bbox_head') and name.endswith('.fc_cls')
-            if is_logits and sigmoid_head(model, name) is None:
+            if is_logits and without_softmax(model, name) is None:
                 logits.append(Point(name, torch.zeros(1, module.out_features)))
     head = 'rpn_head' if is_two_stage else 'bbox_head'
     generator = getattr(getattr(model, head, None), 'prior_generator', None)

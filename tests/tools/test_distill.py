@@ -234,9 +234,13 @@ def test_several_labels_an_image_leave_the_methods_of_features(pair, classifier)
     assert 'sp' in message.split(', ')
 
 
-def test_scores_by_sigmoids_leave_a_detector_without_kd(pair, detector):
+@pytest.mark.parametrize(
+    'loss',
+    [dict(type='CrossEntropyLoss', use_sigmoid=True), dict(type='SeesawLoss', num_classes=3)],
+)
+def test_scores_without_a_softmax_leave_a_detector_without_kd(loss, pair, detector):
     student = copy.deepcopy(detector)
-    student.roi_head.bbox_head.loss_cls.use_sigmoid = True
+    student.roi_head.bbox_head.loss_cls = loss
     assert 'RoIs by its softmax' in refusal(pair(student, detector), 'kd')
 
 
