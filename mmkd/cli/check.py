@@ -104,7 +104,7 @@ def check_training_config(cfg: Config, name: str) -> None:
 
 def _check_constructor(constructor: Any, name: str) -> None:
     """Refuse a constructor of parameter groups that finds no plain model in a distiller."""
-    if isinstance(constructor, str) and constructor.split('.')[-1] in _KNOW_PLAIN_MODELS:
+    if _name(dict(type=constructor)) in _KNOW_PLAIN_MODELS:
         raise ValueError(
             f'{name}: optim_wrapper.constructor={constructor!r} groups the parameters of a plain '
             "model, not of a distiller; set it to 'mmkd.StudentOptimWrapperConstructor', and "

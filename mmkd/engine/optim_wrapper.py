@@ -83,8 +83,18 @@ class StudentOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         self.students: list[nn.Module] = []
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        """Build the optimizer wrapper of a distiller."""
+        """Build the optimizer wrapper of a distiller.
+
+        Raises:
+            TypeError: If the model is none.
+        """
         distiller = model.module if is_model_wrapper(model) else model
+        if not hasattr(distiller, 'trained_networks'):
+            raise TypeError(
+                "optim_wrapper.constructor='mmkd.StudentOptimWrapperConstructor' is for "
+                f'distillers, and model is a {type(distiller).__name__}; take '
+                'paramwise_cfg.student_constructor as the constructor'
+            )
         self.students = [
             network.model if isinstance(network, MultiExitClassifier) else network
             for network in distiller.trained_networks().values()

@@ -126,6 +126,11 @@ def test_a_detector_has_rates_by_stage_and_the_regressors_have_not(
     assert set(others.values()) == {(1.0, 0.1)}
 
 
-def test_a_constructor_for_the_student_is_needed(transformer):
+def test_a_constructor_for_the_student_is_needed():
     with pytest.raises(ValueError, match='paramwise_cfg.student_constructor is missing'):
         groups(nn.Linear(1, 1), dict(constructor='mmkd.StudentOptimWrapperConstructor'))
+
+
+def test_a_plain_model_needs_the_constructor_itself(transformer):
+    with pytest.raises(TypeError, match='is for distillers, and model is a ImageClassifier'):
+        groups(MODELS.build(transformer), of_student(BY_LAYER))
