@@ -12,7 +12,8 @@ KD's weight of 20 and those of FitNet, FGFI and ReviewKD are of ReviewKD's suppl
 students start from ImageNet weights and train at half of this learning rate. From scratch KD
 diverges at 20: without the warm-up of 4 epochs that it has here it did so in its second epoch, and
 left a classifier that gives every RoI the same scores. The rows of both heads are the same boxes
-(`test_teacher_sees_student_proposals`), so that is the step size and not the pairing.
+(`test_teacher_sees_student_proposals`), so that is the step size and not the pairing: at a quarter
+and an eighth of this learning rate it trains ([bccd_kd_weight.md](bccd_kd_weight.md)).
 
 Of Faster R-CNN's methods none is shown to gain with these seeds; between its teacher and the
 student alone lie three points. What is missing was not done when the lent GPU was given back.
