@@ -12,7 +12,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmkd.build import check_config
-from mmkd.models.multi_exit import MultiExitClassifier, check_trains
+from mmkd.models.multi_exit import MultiExitClassifier, check_trains, without_exits
 from mmkd.publish import load_plain
 from mmkd.registry import MODELS
 
@@ -151,7 +151,7 @@ class Distiller(BaseModel, metaclass=ABCMeta):
 
 def num_classes(model: nn.Module) -> set[int]:
     """How many classes the heads of a network predict, of those that say it."""
-    model = _without_exits(model)
+    model = without_exits(model)
     owners = (model, getattr(model, 'roi_head', None))
     heads = [getattr(owner, name, None) for owner in owners for name in ('head', 'bbox_head')]
     stages = [stage for head in heads for stage in (head if _is_list(head) else [head])]
@@ -167,10 +167,6 @@ def check_num_classes(key: str, model: nn.Module, classes: Sequence[str] | None)
                 f'{len(classes)} classes ({", ".join(classes[:3])}, ...); set its num_classes to '
                 f'{len(classes)}'
             )
-
-
-def _without_exits(model: nn.Module) -> nn.Module:
-    return model.model if isinstance(model, MultiExitClassifier) else model
 
 
 def _is_list(head: Any) -> bool:
@@ -212,7 +208,7 @@ class BaseDistiller(Distiller):
     @property
     def head(self) -> nn.Module:
         """The student's head, where mmpretrain's SwitchRecipeHook looks for the loss."""
-        return _without_exits(self.student).head
+        return without_exits(self.student).head
 
     def forward(
         self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor'

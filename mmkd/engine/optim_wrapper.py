@@ -13,7 +13,7 @@ from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_CONSTRUCTORS
 from torch import nn
 
-from mmkd.models.multi_exit import MultiExitClassifier
+from mmkd.models.multi_exit import without_exits
 from mmkd.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
 
@@ -95,10 +95,7 @@ class StudentOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 f'distillers, and model is a {type(distiller).__name__}; take '
                 'paramwise_cfg.student_constructor as the constructor'
             )
-        self.students = [
-            network.model if isinstance(network, MultiExitClassifier) else network
-            for network in distiller.trained_networks().values()
-        ]
+        self.students = list(map(without_exits, distiller.trained_networks().values()))
         return super().__call__(model)
 
     def add_params(

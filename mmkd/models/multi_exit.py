@@ -273,6 +273,11 @@ class MultiExitClassifier(BaseModel):
         return samples
 
 
+def without_exits(model: nn.Module) -> nn.Module:
+    """The network that exits start from; any other network as it is."""
+    return model.model if isinstance(model, MultiExitClassifier) else model
+
+
 def _check_head(model: nn.Module) -> None:
     """Raise if the losses of a classifier are not those of one tensor of logits.
 

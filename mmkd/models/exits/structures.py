@@ -193,7 +193,14 @@ class _TokenPooling(nn.Module):
         self.pool = pool
 
     def forward(self, x: Tensor) -> Tensor:
-        return x[:, 0] if self.pool == 'cls' else x.mean(dim=1)
+        if self.pool == 'mean':
+            return x.mean(dim=1)
+        if (side := math.isqrt(x.shape[1])) ** 2 == x.shape[1]:
+            raise ValueError(
+                f"pool='cls' takes the first of {x.shape[1]} tokens, a grid of {side}x{side} "
+                "without a class token; give pool='mean'"
+            )
+        return x[:, 0]
 
 
 @MODELS.register_module()
@@ -234,7 +241,6 @@ class TokenExit(Exit):
             layers += [nn.Linear(in_channels, width), nn.GELU()]
             in_channels = width
         super().__init__(nn.Sequential(*layers), in_channels, num_classes)
-        self.pool = pool
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Classify from tapped tokens.
@@ -251,9 +257,4 @@ class TokenExit(Exit):
         """
         if not isinstance(x, Tensor) or x.ndim != 3:
             raise ValueError('expected tokens (N, L, C); of a tuple, tap one element, such as [0]')
-        if self.pool == 'cls' and (side := math.isqrt(x.shape[1])) ** 2 == x.shape[1]:
-            raise ValueError(
-                f"pool='cls' takes the first of {x.shape[1]} tokens, a grid of {side}x{side} "
-                "without a class token; give pool='mean'"
-            )
         return super().forward(x)
