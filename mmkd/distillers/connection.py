@@ -219,6 +219,12 @@ class ConnectionDistiller(TermDistiller):
         name, rest = self._network(path, STUDENT)
         return (self.teacher if name == TEACHER else self.student), rest
 
+    def _source(self, path: str) -> tuple[nn.Module, str]:
+        name, rest = self._locate(path)
+        if name in self.teachers:
+            return self.teachers[name].model, rest
+        return self.trained_networks()[name], rest
+
     def _paths(self, terms: list[Term], network: str) -> list[str]:
         """What the terms tap in one of the two trained networks."""
         located = [self._network(p, STUDENT) for term in terms for p in paths_of(term.student)]

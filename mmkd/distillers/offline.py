@@ -9,16 +9,14 @@ from typing import Any
 import torch
 from mmengine.dist import is_distributed
 from mmengine.logging import print_log
-from mmpretrain.models.heads import MultiLabelClsHead
 from torch import Tensor, nn
 
 from mmkd.build import check_arguments
 from mmkd.registry import MODELS
-from mmkd.taps import Taps, parse
+from mmkd.taps import Taps
 
 from .term_distiller import ONLY, TermDistiller, only_features
 from .terms import Term
-from .views import paths_of
 
 
 @MODELS.register_module()
@@ -159,24 +157,7 @@ class OfflineDistiller(TermDistiller):
             )
         return name, rest
 
-    def _check_term(self, term: Term) -> None:
-        sides = [('student', self.student, path) for path in paths_of(term.student)]
-        for name, path in map(self._locate, paths_of(term.teacher)):
-            sides.append(('teacher', self.teachers[name].model, path))
-        for side, model, path in sides:
-            parse(path).find(model)
-            self._check_tap(side, model, path)
-            head = without_softmax(model, path) if self.losses[term.name].needs_softmax else None
-            if head is not None:
-                raise ValueError(
-                    f'the {side} tap {path!r} lies in a {type(head).__name__}, whose scores are no '
-                    'softmax of its logits, and that is what a '
-                    f'{type(self.losses[term.name]).__name__} compares; compare features, such as '
-                    'with HintLoss, or write a loss of these scores'
-                )
-
     def _check_tap(self, side: str, model: nn.Module, path: str) -> None:
-        """Refuse a tap that this class cannot serve."""
         is_detector = any(c.__module__.startswith('mmdet.') for c in type(model).__mro__)
         if is_detector and not only_features([path]):
             raise ValueError(
@@ -258,26 +239,6 @@ class OfflineDistiller(TermDistiller):
         if isinstance(value, (list, tuple)):
             return [self._weighted(item) for item in value]
         return value * self.student_loss_weight
-
-
-def without_softmax(model: nn.Module, path: str) -> nn.Module | None:
-    """The head around a tap that does not score classes by a softmax, if there is one.
-
-    Args:
-        model (nn.Module): The network.
-        path (str): The tap.
-    """
-    names = parse(path).module.split('.')
-    for end in range(1, len(names) + 1):
-        owner = model.get_submodule('.'.join(names[:end]))
-        # mmpretrain's other heads take the argmax also where they learn by sigmoids.
-        if isinstance(owner, MultiLabelClsHead):
-            return owner
-        loss = getattr(owner, 'loss_cls', None)
-        # Of SeesawLoss the last two logits are those of an object.
-        if getattr(loss, 'use_sigmoid', False) or getattr(loss, 'custom_activation', False):
-            return owner
-    return None
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from .teacher import Teacher
 from .terms import (
     Term,
     build_terms,
+    check_softmax,
     detach,
     note_pretraining,
     shapes,
@@ -107,11 +108,34 @@ class TermDistiller(BaseDistiller):
         located = [self._locate(path) for term in terms for path in paths_of(term.teacher)]
         return {name: [p for n, p in located if n == name] for name in self.teachers}
 
+    def _learner(self, path: str) -> tuple[nn.Module, str]:
+        """The trained network that a tap of the student side lies in, and the path in it."""
+        return self.student, path
+
+    def _source(self, path: str) -> tuple[nn.Module, str]:
+        """The network that a tap of the teacher side lies in, and the path in it."""
+        name, rest = self._locate(path)
+        return self.teachers[name].model, rest
+
     def _check_term(self, term: Term) -> None:
-        """Refuse taps that this class cannot serve.
+        """Refuse taps that there are not, or that this class or the term's loss cannot serve.
 
         Raises:
             ValueError: If there is such a tap.
+        """
+        sides = [('student', *self._learner(path)) for path in paths_of(term.student)]
+        sides += [('teacher', *self._source(path)) for path in paths_of(term.teacher)]
+        for side, model, path in sides:
+            parse(path).find(model)
+            self._check_tap(side, model, path)
+            if self.losses[term.name].needs_softmax:
+                check_softmax(self.losses[term.name], side, model, path)
+
+    def _check_tap(self, side: str, model: nn.Module, path: str) -> None:
+        """Refuse a tap that this class cannot serve.
+
+        Raises:
+            ValueError: If it is such a tap.
         """
 
     def _tap_student(self, terms: list[Term]) -> Taps:
@@ -227,10 +251,6 @@ class TermDistiller(BaseDistiller):
                 f'teacher={term.teacher!r} of {shapes(target)}): {error}'
                 f'{_several(term, student, *teachers.values())}'
             ) from error
-
-    def _learner(self, path: str) -> tuple[nn.Module, str]:
-        """The trained network that a tap of the student side lies in, and the path in it."""
-        return self.student, path
 
     def _check_gradient(self, term: Term, learner: Any) -> None:
         """Raise if no gradient flows into what a term is to teach.

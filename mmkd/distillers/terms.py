@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from mmengine.logging import MessageHub
 from mmengine.model import ModuleDict
+from mmpretrain.models.heads import MultiLabelClsHead
 from torch import Tensor, nn
 
 from mmkd.build import build, check_arguments, check_config
@@ -170,3 +171,44 @@ def why_no_gradient(model: nn.Module, path: str) -> str:
                 f'set with_cp=False, or tap the output of a whole block'
             )
     return 'it was computed without gradient or detached; tap what the student learns by'
+
+
+def without_softmax(model: nn.Module, path: str) -> nn.Module | None:
+    """The head around a tap that does not score classes by a softmax, if there is one.
+
+    Args:
+        model (nn.Module): The network.
+        path (str): The tap.
+    """
+    names = parse(path).module.split('.')
+    for end in range(1, len(names) + 1):
+        owner = model.get_submodule('.'.join(names[:end]))
+        # mmpretrain's other heads take the argmax also where they learn by sigmoids.
+        if isinstance(owner, MultiLabelClsHead):
+            return owner
+        loss = getattr(owner, 'loss_cls', None)
+        # Of SeesawLoss the last two logits are those of an object.
+        if getattr(loss, 'use_sigmoid', False) or getattr(loss, 'custom_activation', False):
+            return owner
+    return None
+
+
+def check_softmax(loss: nn.Module, side: str, model: nn.Module, path: str) -> None:
+    """Raise for a tap in a head whose logits a loss of softmax scores cannot compare.
+
+    Args:
+        loss (nn.Module): The loss, for the message.
+        side (str): ``'student'`` or ``'teacher'``, for the message.
+        model (nn.Module): The network.
+        path (str): The tap.
+
+    Raises:
+        ValueError: If it is such a tap.
+    """
+    head = without_softmax(model, path)
+    if head is not None:
+        raise ValueError(
+            f'the {side} tap {path!r} lies in a {type(head).__name__}, whose scores are no softmax '
+            f'of its logits, and that is what a {type(loss).__name__} compares; compare features, '
+            'such as with HintLoss, or write a loss of these scores'
+        )

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmpretrain.models import ImageClassifier
 from torch import Tensor, nn
 
-from mmkd.distillers.offline import without_softmax
+from mmkd.distillers.terms import without_softmax
 from mmkd.models.image_shape import DEFAULT_SHAPE, image_size
 from mmkd.publish import plain_model
 from mmkd.registry import MODELS

@@ -535,6 +535,15 @@ class TestBadConfigStopsAtBuildTime:
         with pytest.raises(ValueError, match="resnet56:head.fc' names no.*'student', 'teacher'"):
             distiller(classifier, losses=dict(kd=kd))
 
+    @pytest.mark.parametrize('side', ['student', 'teacher'])
+    def test_a_softmax_over_labels_that_do_not_exclude_each_other(self, side, classifier):
+        classifier.head = dict(type='MultiLabelLinearClsHead', num_classes=5, in_channels=8)
+        taps = {**dict.fromkeys(['student', 'teacher'], 'neck'), side: 'head.fc'}
+        kd = dict(type='KLDivergenceLoss', **taps)
+        with pytest.raises(ValueError, match=f"losses.kd: the {side} tap 'head.fc' lies in a Mult"):
+            distiller(classifier, losses=dict(kd=kd))
+        distiller(classifier, losses=dict(pkt=dict(kd, type='PKTLoss')))
+
     def test_an_ensemble_of_the_teacher_alone(self, classifier):
         # Without a name, 'head.fc' is the generated teacher's on the teacher side.
         taps = ['head.fc', 'teacher:head.fc']
