@@ -209,6 +209,6 @@ def check_softmax(loss: nn.Module, side: str, model: nn.Module, path: str) -> No
     if head is not None:
         raise ValueError(
             f'the {side} tap {path!r} lies in a {type(head).__name__}, whose scores are no softmax '
-            f'of its logits, and that is what a {type(loss).__name__} compares; compare features, '
-            'such as with HintLoss, or write a loss of these scores'
+            f'of its logits, as {type(loss).__name__} takes them to be; compare features, such as '
+            'with HintLoss, or write a loss of these scores'
         )

@@ -75,6 +75,8 @@ class BoxDistillationLoss(DistillLoss):
         ...          teacher=['roi_head.bbox_head.fc_reg', 'roi_head.bbox_head.fc_cls'])
     """
 
+    needs_softmax = True
+
     def build(self, student: Tapped, teacher: Tapped) -> None:
         tensors = [*as_list(student), *as_list(teacher)]
         shapes = [tuple(x.shape) for x in tensors]

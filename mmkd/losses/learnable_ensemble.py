@@ -53,6 +53,7 @@ class LearnableEnsembleLoss(DistillLoss):
     """
 
     needs_labels = True
+    needs_softmax = True
 
     def __init__(self, tau: float = 3.0, loss_weight: float = 1.0) -> None:
         super().__init__(loss_weight)

@@ -542,6 +542,9 @@ class TestBadConfigStopsAtBuildTime:
         kd = dict(type='KLDivergenceLoss', **taps)
         with pytest.raises(ValueError, match=f"losses.kd: the {side} tap 'head.fc' lies in a Mult"):
             distiller(classifier, losses=dict(kd=kd))
+        ensemble = dict(type='LearnableEnsembleLoss', student=BOTH, teacher=BOTH)
+        with pytest.raises(ValueError, match='losses.ensemble: the student tap .* LearnableEnse'):
+            distiller(classifier, losses=dict(ensemble=ensemble))
         distiller(classifier, losses=dict(pkt=dict(kd, type='PKTLoss')))
 
     def test_an_ensemble_of_the_teacher_alone(self, classifier):

@@ -150,6 +150,17 @@ def test_other_class_counts_refuse_kd_and_allow_feature_terms(
     assert losses['loss_review'] > 0
 
 
+@pytest.mark.parametrize('loss', ['KLDivergenceLoss', 'BoxDistillationLoss'])
+def test_a_softmax_over_scores_of_sigmoids_is_refused(detector, wide, save_teacher, loss):
+    wide.roi_head.bbox_head.loss_cls = dict(type='CrossEntropyLoss', use_sigmoid=True)
+    fc_cls, fc_reg = 'roi_head.bbox_head.fc_cls', 'roi_head.bbox_head.fc_reg'
+    term = dict(KD, type=loss)
+    if loss == 'BoxDistillationLoss':
+        term = dict(type=loss, student=fc_reg, teacher=[fc_reg, fc_cls])
+    with pytest.raises(ValueError, match=f'losses.term: the teacher tap .*BBoxHead.*{loss}'):
+        distiller(detector, save_teacher(wide), term=term)
+
+
 def test_another_number_of_fpn_channels_works(detector, wide, save_teacher, scene_batch):
     wide.neck.out_channels = 12
     wide.rpn_head.in_channels = 12
