@@ -33,7 +33,7 @@ from mmpretrain.models import ImageClassifier
 from torch import Tensor, nn
 
 from mmkd.models import MultiExitClassifier
-from mmkd.models.multi_exit import evaluating
+from mmkd.modes import evaluating
 from mmkd.recipes.anatomy import training_size
 
 #: Side of a detector's images where its config does not say.

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from mmpretrain.datasets import BaseDataset
-from sklearn.datasets import load_digits
 
 from mmkd.registry import DATASETS
 
@@ -29,6 +28,9 @@ def load_split(split: str) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: If there is no such split.
     """
+    # It takes a second to import: not for those who train on other data.
+    from sklearn.datasets import load_digits
+
     if split not in SPLITS:
         raise ValueError(f'split must be one of {SPLITS}, found split={split!r}')
     images, labels = load_digits(return_X_y=True)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mmkd.build import build, check_arguments, check_config
 from mmkd.losses import ExitLoss
-from mmkd.models.multi_exit import MAIN, MultiExitClassifier, Outputs, evaluating
+from mmkd.models.multi_exit import MAIN, MultiExitClassifier, Outputs
+from mmkd.modes import evaluating
 from mmkd.registry import MODELS
 from mmkd.taps import Taps
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from mmkd.build import build
 from mmkd.models.image_shape import dry, first_fit
-from mmkd.models.multi_exit import MAIN, MultiExitClassifier, evaluating, predictions
+from mmkd.models.multi_exit import MAIN, MultiExitClassifier, predictions
+from mmkd.modes import evaluating
 from mmkd.registry import MODELS
 
 from .base import Distiller, check_num_classes

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mmkd.build import is_shape
 from mmkd.losses.base import upcast
 from mmkd.models.image_shape import dry, first_fit, image_shapes
-from mmkd.models.multi_exit import evaluating
+from mmkd.modes import evaluating
 from mmkd.taps import Taps, parse, tensors, until_reached
 
 from .base import BaseDistiller

@@ -13,7 +13,6 @@ from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_CONSTRUCTORS
 from torch import nn
 
-from mmkd.models.multi_exit import without_exits
 from mmkd.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
 
@@ -95,6 +94,9 @@ class StudentOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 f'distillers, and model is a {type(distiller).__name__}; take '
                 'paramwise_cfg.student_constructor as the constructor'
             )
+        # With it come all of mmpretrain's networks, which `import mmkd` does without.
+        from mmkd.models.multi_exit import without_exits
+
         self.students = list(map(without_exits, distiller.trained_networks().values()))
         return super().__call__(model)
 

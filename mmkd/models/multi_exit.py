@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from mmengine.model import BaseModel, ModuleList
 from mmpretrain.models.heads import ClsHead
 from torch import Tensor, nn
 
+from mmkd.modes import evaluating
 from mmkd.registry import MODELS
 from mmkd.taps import Taps
 
@@ -40,18 +40,6 @@ class Outputs:
 
     logits: list[Tensor]
     features: list[Tensor]
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put all modules in ``eval()``, and afterwards each back to what it was."""
-    training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, was_training in training.items():
-            module.training = was_training
 
 
 @MODELS.register_module()

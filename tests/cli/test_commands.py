@@ -1,5 +1,9 @@
 """What ``mmkd`` says before it runs anything."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 from mmengine.config import Config
 
@@ -17,6 +21,17 @@ def test_help_lists_every_command(capsys):
 def test_an_unknown_command_is_named_beside_the_known_ones():
     with pytest.raises(SystemExit, match=r"no command 'trian'[\s\S]*train"):
         cli.main(['trian'])
+
+
+def test_help_does_not_wait_for_what_only_training_needs():
+    code = (
+        'import sys, json; from mmkd import cli; cli.main([]); '
+        'print(json.dumps(sorted(sys.modules)), file=sys.stderr)'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    imported = set(json.loads(done.stderr.splitlines()[-1]))
+    assert 'mmkd.engine.hooks' in imported
+    assert not imported & {'mmdet', 'mmpretrain.models', 'sklearn', 'matplotlib', 'scipy'}
 
 
 @pytest.mark.parametrize('name', cli.COMMANDS)

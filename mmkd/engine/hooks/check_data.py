@@ -11,7 +11,6 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmkd.datasets import MarkUnlabelled
 from mmkd.registry import HOOKS
 
 from .unwrapped import unwrapped
@@ -56,6 +55,9 @@ def parts(dataset: Any) -> Iterator[Any]:
 
 def _is_labelled(dataset: Any) -> bool:
     """Whether a data set says that it has labels, and its first sample has what losses read."""
+    # With it come all of mmpretrain's and mmdet's data, which `import mmkd` does without.
+    from mmkd.datasets import MarkUnlabelled
+
     steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
     if any(isinstance(step, MarkUnlabelled) for step in steps):
         return False

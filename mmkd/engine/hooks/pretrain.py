@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.runner import Runner
 
-from mmkd.models.multi_exit import evaluating
+from mmkd.modes import evaluating
 from mmkd.registry import HOOKS
 
 from .unwrapped import unwrapped
