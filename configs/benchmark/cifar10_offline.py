@@ -62,3 +62,11 @@ for _name, (_label, _options) in _methods.items():
         teacher='resnet20',
         control='alone',
     )
+# What does not gain at the weight of the CRD benchmark, at a larger one.
+for _name, _weight in (('cc', 2.0), ('vid', 10.0), ('rkd', 10.0), ('ft', 2000.0)):
+    rows[f'{_name}_{_weight:g}'] = dict(
+        rows[_name],
+        label=f'{_methods[_name][0]}, weight {_weight:g}',
+        options={**_methods[_name][1], f'model.losses.{_name}.loss_weight': _weight},
+        seeds=seeds[:3],
+    )
