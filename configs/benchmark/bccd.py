@@ -1,5 +1,7 @@
 # Detectors small enough for a CPU, where a run takes some ten minutes of a core.
 # The data is prepared as configs/benchmark/README.md says.
+_base_ = './_base_/coco_metrics.py'
+
 title = 'Blood cells (BCCD)'
 prose = """
 292 training and 72 test images of 160x120, 3 classes; everything is trained from scratch with batch
@@ -23,11 +25,6 @@ ReLU of the first convolution of the class branch gave zero for all images looke
 a constant; the papers start from trained backbones.
 """
 
-metrics = [
-    dict(key='coco/bbox_mAP', label='box mAP (%)', scale=100),
-    dict(key='coco/bbox_mAP_50', label='AP50 (%)', scale=100),
-    dict(key='coco/bbox_mAP_75', label='AP75 (%)', scale=100),
-]
 seeds = [0, 1, 2, 3, 4]
 
 # Names of the configs of teachers, and their labels.

@@ -1,4 +1,6 @@
 # The data is prepared as configs/benchmark/README.md says.
+_base_ = './_base_/coco_metrics.py'
+
 title = 'Blood cells (BCCD): KD at the weight of its paper'
 prose = """
 [bccd.md](bccd.md) has KD at the weight of 20 of ReviewKD's supplement diverge at its learning rate
@@ -13,11 +15,6 @@ too low for eight epochs from scratch: the student alone at 0.02 ends above all 
 here.
 """
 
-metrics = [
-    dict(key='coco/bbox_mAP', label='box mAP (%)', scale=100),
-    dict(key='coco/bbox_mAP_50', label='AP50 (%)', scale=100),
-    dict(key='coco/bbox_mAP_75', label='AP75 (%)', scale=100),
-]
 seeds = [0, 1, 2, 3, 4]
 
 teachers = dict(

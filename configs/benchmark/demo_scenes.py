@@ -1,4 +1,6 @@
 # The detectors of `mmkd demo`, which runs these rows with fewer seeds.
+_base_ = './_base_/coco_metrics.py'
+
 title = 'The scenes of the demo'
 prose = """
 PKD on Faster R-CNN, from the teacher's neck and heads on, on scenes made of handwritten digits. The
@@ -9,11 +11,6 @@ notes = """
 The student takes the teacher's neck and heads over: without them PKD gained less than half of this,
 and nothing with one of these seeds. AdamW and half the batch did not change that.
 """
-metrics = [
-    dict(key='coco/bbox_mAP', label='box mAP (%)', scale=100),
-    dict(key='coco/bbox_mAP_50', label='AP50 (%)', scale=100),
-    dict(key='coco/bbox_mAP_75', label='AP75 (%)', scale=100),
-]
 seeds = list(range(8))
 teachers = dict(
     scenes_teacher=dict(label='Teacher', config='mmkd::demo/scenes_teacher.py', seconds=160)

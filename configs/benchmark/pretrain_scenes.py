@@ -1,4 +1,6 @@
 # Without labels first: the worked example of configs/pretrain.
+_base_ = './_base_/coco_metrics.py'
+
 title = 'A backbone from scenes without labels'
 prose = """
 The demo's teacher teaches its backbone's maps to the backbone of the demo's student on 1,600 scenes
@@ -6,11 +8,6 @@ without labels (once, seed 0). Faster R-CNN then learns from few labelled scenes
 on or from scratch, for as many steps: 24 epochs of 80 scenes, 96 of 20. The teacher has seen the
 labels of 400 scenes. Tested on 100 scenes.
 """
-metrics = [
-    dict(key='coco/bbox_mAP', label='box mAP (%)', scale=100),
-    dict(key='coco/bbox_mAP_50', label='AP50 (%)', scale=100),
-    dict(key='coco/bbox_mAP_75', label='AP75 (%)', scale=100),
-]
 seeds = [0, 1, 2, 3, 4]
 teachers = dict(
     scenes_teacher=dict(label='Teacher', config='mmkd::demo/scenes_teacher.py', seconds=160),

@@ -162,21 +162,29 @@ def period(dates: Sequence[str]) -> str:
     return first if first == last else f'{first} to {last}'
 
 
-def environment_line(environment: Mapping[str, Any]) -> str:
-    """An item of a list in Markdown: on what something was measured."""
-    parts = [*environment['hardware'], environment['processes'], *environment['versions']]
-    return f'* {", ".join(parts)}'
+def environment_list(environments: Iterable[Mapping[str, Any]]) -> str:
+    """A list in Markdown of what something was measured on: an item for all commits of mmkd."""
+    commits: dict[tuple, dict[str, None]] = {}
+    for environment in environments:
+        mmkd, *others = environment['versions']
+        name, _, commit = mmkd.rstrip(')').partition(' (')
+        machine = (*environment['hardware'], environment['processes'])
+        commits.setdefault((machine, name, tuple(others)), {})[commit] = None
+    lines = []
+    for (machine, name, others), found in commits.items():
+        known = ', '.join(filter(None, found))
+        lines.append(', '.join([*machine, name + (f' ({known})' if known else ''), *others]))
+    return '\n'.join(f'* {line}' for line in lines)
 
 
 def _where(matrix: Matrix, results: Mapping[str, Any], shown: Results) -> str:
     dates = [run['date'] for run in results['runs']]
     done = sum(map(len, shown.runs.values()))
     total = sum(len(row.seeds) for row in matrix.all_rows.values())
-    lines = [f'{done} of {total} runs are done.']
+    text = f'{done} of {total} runs are done.'
     if dates:
-        lines[0] = f'Measured {period(dates)}. {lines[0]}'
-    lines += map(environment_line, results['environments'])
-    return lines[0] + ('\n\n' + '\n'.join(lines[1:]) if lines[1:] else '')
+        text = f'Measured {period(dates)}. {text}'
+    return '\n\n'.join(filter(None, [text, environment_list(results['environments'])]))
 
 
 def _commands(matrix: Matrix, results: Mapping[str, Any], shown: Results) -> str:

@@ -196,7 +196,8 @@ class Runner:
     def __init__(self, runs: Sequence[Run], jobs: int, keep_going: bool = True) -> None:
         self.todo = [run for run in runs if 'metrics' not in run.record]
         self.jobs, self.keep_going = jobs, keep_going
-        self.environment = environment(f'{jobs} runs at once, OMP_NUM_THREADS={num_threads()}')
+        together = f'{jobs} run{"s" * (jobs > 1)} at once'
+        self.environment = environment(f'{together}, OMP_NUM_THREADS={num_threads()}')
         expected = expected_seconds(runs)
         known = [seconds for seconds in expected.values() if seconds]
         # Of what nothing is known, as long as the others.

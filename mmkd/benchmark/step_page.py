@@ -11,7 +11,7 @@ from typing import Any
 
 from mmkd.files import write_whole
 
-from .page import environment_line, period, table
+from .page import environment_list, period, table
 from .statistics import median_interval
 from .step import STEP
 
@@ -97,10 +97,9 @@ def _measured(rows: Sequence[Mapping[str, Any]]) -> list[str]:
                 f'{max(row["memory"][name] for name in alone):.0f}',
             ]
         )
-    environments = dict.fromkeys(environment_line(row['environment']) for row in rows)
     return [
         f'Measured {period([row["date"] for row in rows])} on:',
-        '\n'.join(environments),
+        environment_list(row['environment'] for row in rows),
         table(cells),
     ]
 

@@ -116,6 +116,21 @@ def test_the_page_says_when_where_how_much_of_it_and_how(results):
     assert "mmkd benchmark m.py\n# Big\nmmkd train 's 0'\n# Alone\nmmkd train 's 0'\n" in page
 
 
+def test_machines_are_listed_once_for_all_commits_and_anew_for_other_versions(results):
+    first = dict(versions=['mmkd 1 (a)', 'torch 2'], hardware=['2 cores'], processes='2 at once')
+    results['environments'] = [
+        first,
+        {**first, 'versions': ['mmkd 1 (b-dirty)', 'torch 2']},
+        {**first, 'versions': ['mmkd 1 (a)', 'torch 3']},
+        {**first, 'hardware': ['4 cores']},
+    ]
+    assert [line for line in render(MATRIX, results).splitlines() if line.startswith('* ')] == [
+        '* 2 cores, 2 at once, mmkd 1 (a, b-dirty), torch 2',
+        '* 2 cores, 2 at once, mmkd 1 (a), torch 3',
+        '* 4 cores, 2 at once, mmkd 1 (a), torch 2',
+    ]
+
+
 def test_a_row_without_runs_and_a_page_without_any_are_written(results):
     results.update(runs=[], environments=[])
     page = render(MATRIX, results)
