@@ -43,6 +43,7 @@ NEW = (
     'model.objective.gamma',
     'model.objective.schedules',
     'model.losses.kd.warmup',
+    'model.init_student',
 )
 
 
