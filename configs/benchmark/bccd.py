@@ -53,5 +53,7 @@ rows = {
         for _name, (_label, _config, _options, _control) in _rows.items()
     },
 }
-# It diverges with each: three are enough to say so.
-rows['kd_20']['seeds'] = [0, 1, 2]
+# What diverges, and what is far from the others, shows with fewer.
+rows['kd_20']['seeds'] = [0, 1]
+for _name in ('init', 'init_kd_20'):
+    rows[_name]['seeds'] = [0, 1, 2]
