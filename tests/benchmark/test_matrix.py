@@ -43,7 +43,6 @@ NEW = (
     'model.objective.gamma',
     'model.objective.schedules',
     'model.losses.kd.warmup',
-    'model.init_student',
 )
 
 
