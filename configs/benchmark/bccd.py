@@ -16,8 +16,8 @@ intervals reach 0; between teacher and student lie three points. FitNet is not.
 KD at the weight of 1 diverged with one seed of five, in its first epoch (gradient norms above 30,
 where the student alone has 3): the classifier gave every RoI the same scores from there on. The
 other four have +0.5 ± 1.0. The rows of both heads are the same boxes
-(`test_teacher_sees_student_proposals`); 0.02 for a batch of 4 is four times mmdet's rate, and at the
-weight of 20 it is far too much ([bccd_kd_weight.md](bccd_kd_weight.md)). Clipping gradients was not
+(`test_teacher_sees_student_proposals`); 0.02 for a batch of 4 is four times mmdet's rate, and far
+too much at the weight of 20 ([bccd_kd_weight.md](bccd_kd_weight.md)). Clipping gradients was not
 tried.
 
 The weights of FitNet, FGFI and ReviewKD are of ReviewKD's supplement, whose students start from
